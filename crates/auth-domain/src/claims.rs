@@ -1,0 +1,196 @@
+//! The claims of our tokens (RFC 7519 section 4, RFC 9068 section 2.2), and the rule by which they are accepted.
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::AccessTokenType;
+use crate::id::{ClientId, Jti, SessionId, Subject, UserId};
+use crate::scope::Scope;
+use crate::secret::Token;
+use crate::time::{Seconds, Timestamp};
+
+/// The claims of an access token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessClaims {
+    /// The issuer URL.
+    pub iss: String,
+    /// Whom the token speaks for.
+    pub sub: Subject,
+    /// For whose use it is.
+    pub aud: String,
+    /// The second at which it ceases to be valid.
+    pub exp: NumericDate,
+    /// The second at which it was issued.
+    pub iat: NumericDate,
+    /// The second before which it is not valid.
+    pub nbf: NumericDate,
+    /// Its identifier.
+    pub jti: Jti,
+    /// Always `access`.
+    #[serde(rename = "type")]
+    pub token_use: TokenUse,
+    /// The client it was issued to.
+    pub client_id: ClientId,
+    /// What it is good for.
+    pub scope: Scope,
+    /// The session, for clients that ask for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<SessionId>,
+}
+
+/// The claims of a refresh token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshClaims {
+    /// The issuer URL.
+    pub iss: String,
+    /// The user.
+    pub sub: UserId,
+    /// The issuer: a refresh token is for this server alone.
+    pub aud: String,
+    /// The second at which it ceases to be valid.
+    pub exp: NumericDate,
+    /// The second at which it was issued.
+    pub iat: NumericDate,
+    /// The second before which it is not valid.
+    pub nbf: NumericDate,
+    /// Its identifier.
+    pub jti: Jti,
+    /// Always `refresh`.
+    #[serde(rename = "type")]
+    pub token_use: TokenUse,
+    /// The client it was issued to.
+    pub client_id: ClientId,
+    /// What was granted at sign-in.
+    pub scope: Scope,
+    /// The session: how the chain is found.
+    pub sid: SessionId,
+}
+
+/// Whole seconds since 1970-01-01T00:00:00Z (RFC 7519 section 2), never a fraction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NumericDate(i64);
+
+impl From<Timestamp> for NumericDate {
+    fn from(moment: Timestamp) -> Self {
+        Self(moment.unix_seconds())
+    }
+}
+
+impl From<NumericDate> for Timestamp {
+    fn from(date: NumericDate) -> Self {
+        Self::from_unix_seconds(date.0)
+    }
+}
+
+/// What a token is for; the claim `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenUse {
+    /// To be shown to a resource server.
+    Access,
+    /// To be shown to this server's token endpoint.
+    Refresh,
+}
+
+/// Who issues tokens, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// The issuer URL (`iss`).
+    pub url: String,
+    /// The resource servers' common name (`aud` of access tokens).
+    pub audience: String,
+    /// How long before `iat` the `nbf` lies: verifiers in the field allow no clock skew.
+    pub not_before_leeway: Seconds,
+    /// How far another machine's clock may be off when an access token's times are checked.
+    pub clock_skew: Seconds,
+}
+
+/// Why claims under a good signature are refused all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimFault {
+    /// `iss` is another.
+    #[error("issued by another server")]
+    Issuer,
+    /// `aud` is another.
+    #[error("meant for another audience")]
+    Audience,
+    /// `type` is another.
+    #[error("a token of another use")]
+    Use,
+    /// `exp` has come.
+    #[error("expired")]
+    Expired,
+    /// `nbf` has not come.
+    #[error("not valid yet")]
+    NotYetValid,
+}
+
+impl RefreshClaims {
+    /// Checks what does not depend on the chain: issuer, audience, use, and `nbf` within the clock skew.
+    ///
+    /// Expiry is left to [`redeem`](crate::rotation::redeem), which must tell a consumed token first.
+    ///
+    /// # Errors
+    /// The first [`ClaimFault`] found.
+    pub fn check(&self, issuer: &Issuer, now: Timestamp) -> Result<(), ClaimFault> {
+        if self.iss != issuer.url {
+            return Err(ClaimFault::Issuer);
+        }
+        if self.aud != issuer.url {
+            return Err(ClaimFault::Audience);
+        }
+        if self.token_use != TokenUse::Refresh {
+            return Err(ClaimFault::Use);
+        }
+        check_not_before(self.nbf, issuer, now)
+    }
+}
+
+impl AccessClaims {
+    /// Checks issuer, audience, use and times (RFC 7519 section 4.1; RFC 9068 section 4).
+    ///
+    /// # Errors
+    /// The first [`ClaimFault`] found.
+    pub fn check(&self, issuer: &Issuer, now: Timestamp) -> Result<(), ClaimFault> {
+        if self.iss != issuer.url {
+            return Err(ClaimFault::Issuer);
+        }
+        if self.aud != issuer.audience {
+            return Err(ClaimFault::Audience);
+        }
+        if self.token_use != TokenUse::Access {
+            return Err(ClaimFault::Use);
+        }
+        if now >= Timestamp::from(self.exp).plus(issuer.clock_skew) {
+            return Err(ClaimFault::Expired);
+        }
+        check_not_before(self.nbf, issuer, now)
+    }
+}
+
+fn check_not_before(not_before: NumericDate, issuer: &Issuer, now: Timestamp) -> Result<(), ClaimFault> {
+    if now.plus(issuer.clock_skew) < Timestamp::from(not_before) {
+        return Err(ClaimFault::NotYetValid);
+    }
+    Ok(())
+}
+
+/// The two tokens of an answer, before they are signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenPairClaims {
+    /// The access token's claims.
+    pub access: AccessClaims,
+    /// The access token's `typ` header.
+    pub access_type: AccessTokenType,
+    /// The refresh token's claims.
+    pub refresh: RefreshClaims,
+}
+
+/// The two tokens of an answer.
+#[derive(Debug, Clone)]
+pub struct SignedPair {
+    /// The access token.
+    pub access: Token,
+    /// The refresh token.
+    pub refresh: Token,
+}

@@ -1,0 +1,4 @@
+//! The grants: one file for each way to a token.
+
+mod password;
+mod refresh;

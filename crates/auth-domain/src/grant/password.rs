@@ -1,0 +1,192 @@
+//! The resource owner password credentials grant (RFC 6749 section 4.3).
+
+use crate::audit::AuditEvent;
+use crate::client::{Client, GrantType};
+use crate::id::{Jti, RowId, SessionId};
+use crate::ports::{Hashed, Verified};
+use crate::refusal::{GrantFault, Refusal};
+use crate::scope::{self, Scope};
+use crate::secret::{Password, PasswordHash};
+use crate::session::{AuthenticationMethod, NewSession, Opened, Successor, TokenRow};
+use crate::throttle::{AccountKey, CounterKey, NetworkKey, Pardon};
+use crate::token_service::{Halt, Terms, TokenSet, Walk};
+use crate::user::{Login, User, UserStatus};
+
+impl Walk<'_> {
+    /// Signs a user in: scope, limits of the account, password, then a new session with its first tokens.
+    ///
+    /// A user that does not exist, a wrong password and an inactive user take the same work and end alike.
+    pub(crate) async fn password_grant(
+        &mut self,
+        client: &Client,
+        username: &str,
+        password: &Password,
+        requested: Option<&Scope>,
+    ) -> Result<TokenSet, Halt> {
+        let scope = scope::narrow(&client.allowed_scopes, requested).ok_or(Refusal::InvalidScope)?;
+        let login = Login::parse(username);
+        let found = self.service.ports.users.find_by_login(&login).await?;
+        self.facts.user_id = found.as_ref().map(|user| user.id);
+        let guess = self.guess(found.as_ref(), &login);
+        self.pass_guess(&guess).await?;
+        let stored = found.as_ref().map(|user| &user.password_hash);
+        let verified = self.service.ports.hasher.verify(password, stored).await?;
+        if let Verified::Saturated { retry_after } = verified {
+            self.pardon(&guess.was_not_judged()).await;
+            return Err(Refusal::Saturated { retry_after }.into());
+        }
+        let (user, is_outdated) = match judge(found, verified) {
+            Ok(signed_in) => signed_in,
+            Err(fault) => return self.refuse_login(fault, username).await,
+        };
+        let rehashed = if is_outdated {
+            self.rehash(password).await?
+        } else {
+            None
+        };
+        match self.open_session(client, user, &scope, rehashed).await? {
+            Some(tokens) => {
+                self.pardon(&guess.was_right()).await;
+                Ok(tokens)
+            }
+            None => self.refuse_login(GrantFault::Overtaken, username).await,
+        }
+    }
+
+    fn guess(&self, found: Option<&User>, login: &Login) -> Guess {
+        let unknown = || AccountKey::of_unknown(login.key());
+        Guess {
+            account: found.map_or_else(unknown, |user| AccountKey::of_user(user.id)),
+            network: self.context.ip.map(NetworkKey::of),
+        }
+    }
+
+    async fn pass_guess(&self, guess: &Guess) -> Result<(), Halt> {
+        match self.service.policy.limits {
+            Some(limits) => {
+                self.pass(GrantType::Password, &limits.guess(guess.account, guess.network))
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn pardon(&self, pardons: &[Pardon]) {
+        if self.service.policy.limits.is_some() {
+            self.service.ports.throttle.pardon(pardons).await;
+        }
+    }
+
+    async fn refuse_login<T>(&self, reason: GrantFault, login: &str) -> Result<T, Halt> {
+        self.record(AuditEvent::LoginFailed {
+            reason,
+            login: login.to_owned(),
+        })
+        .await?;
+        Err(Refusal::InvalidGrant(reason).into())
+    }
+
+    /// A hash by the current scheme; a login does not fail for want of one.
+    async fn rehash(&self, password: &Password) -> Result<Option<PasswordHash>, Halt> {
+        match self.service.ports.hasher.hash(password).await? {
+            Hashed::Done(hash) => Ok(Some(hash)),
+            Hashed::Saturated { .. } => Ok(None),
+        }
+    }
+
+    /// Signs, then stores: a signing failure changes nothing, and a lost commit drops strings that no one saw.
+    async fn open_session(
+        &mut self,
+        client: &Client,
+        user: User,
+        scope: &Scope,
+        rehashed: Option<PasswordHash>,
+    ) -> Result<Option<TokenSet>, Halt> {
+        let random = &*self.service.ports.random;
+        let session_id = SessionId::generate(random, self.now);
+        self.facts.session_id = Some(session_id);
+        let refresh = self.first_token(client);
+        let terms = Terms {
+            user_id: user.id,
+            session_id,
+            granted: scope,
+            scope,
+            refresh,
+        };
+        let tokens = self.sign(client, terms).await?;
+        let audit = self.audit(AuditEvent::LoginSuccess {
+            session_id,
+            scope: scope.clone(),
+            rehashed: rehashed.is_some(),
+        });
+        let session = NewSession {
+            id: session_id,
+            user_id: user.id,
+            client_id: client.client_id.clone(),
+            scope: scope.clone(),
+            amr: AuthenticationMethod::Password,
+            first: TokenRow {
+                id: RowId::generate(random, self.now),
+                jti_hash: refresh.jti.hash(),
+                issued_at: refresh.issued_at,
+                expires_at: refresh.expires_at,
+            },
+            verified_against: user.password_hash,
+            rehashed,
+        };
+        match self.service.ports.sessions.open(session, audit).await? {
+            Opened::Opened => Ok(Some(tokens)),
+            Opened::Overtaken => Ok(None),
+        }
+    }
+
+    fn first_token(&self, client: &Client) -> Successor {
+        let policy = &client.policy;
+        let lifetime = policy
+            .chain_lifetime
+            .map_or(policy.refresh_token_lifetime, |chain| {
+                chain.min(policy.refresh_token_lifetime)
+            });
+        Successor {
+            jti: Jti::generate(&*self.service.ports.random),
+            issued_at: self.now,
+            expires_at: self.now.whole_second().plus(lifetime),
+        }
+    }
+}
+
+/// Whose password is being guessed, and from where.
+struct Guess {
+    account: AccountKey,
+    network: Option<NetworkKey>,
+}
+
+impl Guess {
+    /// A good login forgets the account's failures, and takes its own off the network's: an attacker must not
+    /// wash a network clean by signing in to an account of their own.
+    fn was_right(&self) -> Vec<Pardon> {
+        self.pardons(Pardon::All(CounterKey::FailuresFor(self.account)))
+    }
+
+    /// No password was looked at: neither count stands.
+    fn was_not_judged(&self) -> Vec<Pardon> {
+        self.pardons(Pardon::One(CounterKey::FailuresFor(self.account)))
+    }
+
+    fn pardons(&self, of_account: Pardon) -> Vec<Pardon> {
+        let of_network = self
+            .network
+            .map(|network| Pardon::One(CounterKey::FailuresFrom(network)));
+        std::iter::once(of_account).chain(of_network).collect()
+    }
+}
+
+/// The verdict on a login, once the work has been done: the user and whether to rehash, or why not.
+fn judge(found: Option<User>, verified: Verified) -> Result<(User, bool), GrantFault> {
+    let user = found.ok_or(GrantFault::UnknownUser)?;
+    match verified {
+        Verified::Yes { .. } if user.status == UserStatus::Inactive => Err(GrantFault::UserInactive),
+        Verified::Yes { is_outdated } => Ok((user, is_outdated)),
+        Verified::No | Verified::Saturated { .. } => Err(GrantFault::WrongPassword),
+    }
+}

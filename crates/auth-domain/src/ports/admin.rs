@@ -1,0 +1,109 @@
+//! The ports of administration: what operators do, apart from what the token endpoint needs.
+
+use async_trait::async_trait;
+
+use super::{Unavailable, UserKey};
+use crate::audit::AuditRecord;
+use crate::client::Client;
+use crate::id::{ClientId, UserId};
+use crate::secret::{ClientSecretHash, PasswordHash};
+use crate::time::Timestamp;
+use crate::user::User;
+
+/// The users, for operators.
+#[async_trait]
+pub trait UserDirectory: Send + Sync {
+    /// Stores a new user, unless the name or the address is taken.
+    async fn create(&self, user: User, audit: AuditRecord) -> Result<UserCreated, Unavailable>;
+
+    /// One user.
+    async fn find(&self, key: &UserKey) -> Result<Option<User>, Unavailable>;
+
+    /// Users in the order of their names, after the given one, at most `limit`.
+    async fn list(&self, after: Option<&str>, limit: u32) -> Result<Vec<User>, Unavailable>;
+
+    /// Changes a user. All but activation end every chain of the user in the same transaction.
+    async fn change(
+        &self,
+        id: UserId,
+        change: UserChange,
+        at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Changed, Unavailable>;
+}
+
+/// What became of a new user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserCreated {
+    /// Stored.
+    Created,
+    /// Nothing was stored: somebody has that name.
+    UsernameTaken,
+    /// Nothing was stored: somebody has that address.
+    EmailTaken,
+}
+
+/// A change to a user.
+#[derive(Debug, Clone)]
+pub enum UserChange {
+    /// A new password; every chain of the user ends.
+    SetPassword(PasswordHash),
+    /// The user may sign in again.
+    Activate,
+    /// The user may not sign in; every chain of the user ends.
+    Deactivate,
+    /// The user, and everything that hangs on it but the audit trail, is gone.
+    Delete,
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// It was made.
+    Changed,
+    /// Nothing was written: there is no such thing.
+    NotFound,
+}
+
+/// The clients, for operators.
+#[async_trait]
+pub trait ClientDirectory: Send + Sync {
+    /// Stores a new client, unless the identifier is taken.
+    async fn create(&self, client: Client, audit: AuditRecord) -> Result<ClientCreated, Unavailable>;
+
+    /// Clients in the order of their identifiers, after the given one, at most `limit`.
+    async fn list(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, Unavailable>;
+
+    /// Changes a client. Disabling and deleting end every chain of the client in the same transaction.
+    async fn change(
+        &self,
+        client_id: &ClientId,
+        change: ClientChange,
+        at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Changed, Unavailable>;
+}
+
+/// What became of a new client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCreated {
+    /// Stored.
+    Created,
+    /// Nothing was stored: there is a client of that identifier.
+    Taken,
+}
+
+/// A change to a client.
+#[derive(Debug, Clone)]
+pub enum ClientChange {
+    /// A new secret; the client must be a confidential one.
+    RotateSecret(ClientSecretHash),
+    /// New values for everything but the identifiers, the secret, the status and the times.
+    Update(Box<Client>),
+    /// Switched on.
+    Enable,
+    /// Switched off; every chain of the client ends.
+    Disable,
+    /// The client, and everything that hangs on it but the audit trail, is gone.
+    Delete,
+}

@@ -1,0 +1,171 @@
+//! Refusals as data: everything a token request can be told instead of a token.
+
+use serde::Serialize;
+
+use crate::rotation::Refused;
+use crate::time::Seconds;
+
+/// Why a token request gets no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request is not one (RFC 6749 section 5.2, `invalid_request`).
+    InvalidRequest(RequestFault),
+    /// The client is unknown, disabled, or has not proved who it is (`invalid_client`).
+    InvalidClient(Challenge),
+    /// The client may not use this grant (`unauthorized_client`).
+    UnauthorizedClient,
+    /// There is no such grant here (`unsupported_grant_type`).
+    UnsupportedGrantType,
+    /// The scope is malformed, unknown, or wider than may be granted (`invalid_scope`).
+    InvalidScope,
+    /// The credentials or the refresh token are no good (`invalid_grant`).
+    InvalidGrant(GrantFault),
+    /// Too many requests.
+    RateLimited {
+        /// When to try again.
+        retry_after: Seconds,
+    },
+    /// Too many failures; told as `invalid_grant`, by the status of a limit.
+    Locked {
+        /// When to try again.
+        retry_after: Seconds,
+    },
+    /// No password can be checked just now.
+    Saturated {
+        /// When to try again.
+        retry_after: Seconds,
+    },
+}
+
+/// Which HTTP authentication scheme the client tried, and is to be challenged with (RFC 6749 section 5.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// It used HTTP Basic.
+    Basic,
+    /// It used the form, or nothing.
+    Other,
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestFault {
+    /// The content type is another than `application/x-www-form-urlencoded`; answered by status 415.
+    ContentType,
+    /// The body is longer than the limit.
+    TooLarge,
+    /// The body is no form, or not UTF-8.
+    Malformed,
+    /// The `Authorization` header was sent more than once.
+    RepeatedAuthorization,
+    /// A parameter was sent more than once (RFC 6749 section 3.2).
+    Repeated(Parameter),
+    /// A required parameter is missing or empty.
+    Missing(Parameter),
+    /// A parameter is too long, or holds a NUL character.
+    BadValue(Parameter),
+    /// The client authenticated in the form and by HTTP Basic at once (RFC 6749 section 2.3).
+    TwoAuthentications,
+    /// `client_id` in the form and in HTTP Basic differ.
+    TwoClients,
+}
+
+/// The parameters of a token request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is the parameter of its name")]
+pub enum Parameter {
+    GrantType,
+    ClientId,
+    ClientSecret,
+    Username,
+    Password,
+    RefreshToken,
+    Scope,
+}
+
+impl Parameter {
+    /// All there are.
+    pub const ALL: [Self; 7] = [
+        Self::GrantType,
+        Self::ClientId,
+        Self::ClientSecret,
+        Self::Username,
+        Self::Password,
+        Self::RefreshToken,
+        Self::Scope,
+    ];
+
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GrantType => "grant_type",
+            Self::ClientId => "client_id",
+            Self::ClientSecret => "client_secret",
+            Self::Username => "username",
+            Self::Password => "password",
+            Self::RefreshToken => "refresh_token",
+            Self::Scope => "scope",
+        }
+    }
+}
+
+/// Why a grant is no good. For logs, metrics and audit only: a client is told `invalid_grant`, whatever it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantFault {
+    /// Nobody has that name.
+    UnknownUser,
+    /// The password is another.
+    WrongPassword,
+    /// The user is inactive.
+    UserInactive,
+    /// The account changed while the password was being checked.
+    Overtaken,
+    /// The refresh token is not one that this server signed, or was altered.
+    Forged,
+    /// Its issuer, audience, use or `nbf` is wrong.
+    WrongClaims,
+    /// There is no such session (any more).
+    UnknownSession,
+    /// It was issued to another client.
+    ForeignClient,
+    /// Its chain has been revoked.
+    Revoked,
+    /// It has expired.
+    Expired,
+    /// Its chain has reached its absolute lifetime.
+    ChainExpired,
+    /// It was consumed before.
+    Reuse,
+}
+
+impl GrantFault {
+    /// The name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "unknown_user",
+            Self::WrongPassword => "wrong_password",
+            Self::UserInactive => "user_inactive",
+            Self::Overtaken => "overtaken",
+            Self::Forged => "forged",
+            Self::WrongClaims => "wrong_claims",
+            Self::UnknownSession => "unknown_session",
+            Self::ForeignClient => "foreign_client",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::ChainExpired => "chain_expired",
+            Self::Reuse => "reuse",
+        }
+    }
+}
+
+impl From<Refused> for GrantFault {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::ForeignClient => Self::ForeignClient,
+            Refused::Revoked => Self::Revoked,
+            Refused::UserInactive => Self::UserInactive,
+            Refused::Expired => Self::Expired,
+            Refused::ChainExpired => Self::ChainExpired,
+        }
+    }
+}

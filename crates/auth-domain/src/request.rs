@@ -1,0 +1,154 @@
+//! A token request (RFC 6749 section 3.2), parsed at the edge into what it means.
+
+use std::collections::BTreeMap;
+
+use crate::client::GrantType;
+use crate::client_auth::{BasicCredentials, ClientCredentials};
+use crate::password::MAX_PASSWORD_BYTES;
+use crate::refusal::{Parameter, Refusal, RequestFault};
+use crate::scope::Scope;
+use crate::secret::{Password, Token};
+
+/// The longest login name that is looked up, in bytes: what the longest user name may take in UTF-8.
+pub const MAX_LOGIN_BYTES: usize = 1_020;
+/// The longest token that is looked at, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 8_192;
+
+/// A token request whose form is right.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// How the client says, and proves, who it is.
+    pub client: ClientCredentials,
+    /// What it offers for a token.
+    pub grant: Grant,
+    /// What the token shall be good for, where that is asked.
+    pub scope: Option<Scope>,
+}
+
+/// What a client offers for a token.
+#[derive(Debug)]
+pub enum Grant {
+    /// A user's name and password (RFC 6749 section 4.3).
+    Password {
+        /// A user name or an e-mail address.
+        username: String,
+        /// The password.
+        password: Password,
+    },
+    /// A refresh token (RFC 6749 section 6).
+    RefreshToken(Token),
+}
+
+impl Grant {
+    /// The kind of grant.
+    pub const fn grant_type(&self) -> GrantType {
+        match self {
+            Self::Password { .. } => GrantType::Password,
+            Self::RefreshToken(_) => GrantType::RefreshToken,
+        }
+    }
+}
+
+/// The known parameters of a form, each at most once and never empty.
+#[derive(Debug, Default)]
+struct Parameters(BTreeMap<Parameter, Hidden>);
+
+/// A parameter's value, any of which may be a secret.
+struct Hidden(zeroize::Zeroizing<String>);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("..")
+    }
+}
+
+impl TokenRequest {
+    /// Reads a decoded form and the credentials of an HTTP Basic header.
+    ///
+    /// # Errors
+    /// `invalid_request`, `unsupported_grant_type`, `invalid_scope` or `invalid_client` (RFC 6749 section 5.2).
+    pub fn parse(
+        form: impl IntoIterator<Item = (String, String)>,
+        basic: Option<BasicCredentials>,
+    ) -> Result<Self, Refusal> {
+        let mut parameters = Parameters::collect(form)?;
+        let grant_type = parameters.require(Parameter::GrantType)?;
+        let grant_type = GrantType::parse(&grant_type).map_err(|_| Refusal::UnsupportedGrantType)?;
+        let client = ClientCredentials::parse(
+            parameters.take(Parameter::ClientId),
+            parameters.take(Parameter::ClientSecret),
+            basic,
+        )?;
+        let grant = match grant_type {
+            GrantType::Password => parameters.password_grant()?,
+            GrantType::RefreshToken => Grant::RefreshToken(Token::new(
+                parameters.bounded(Parameter::RefreshToken, MAX_TOKEN_BYTES)?,
+            )),
+        };
+        let scope = parameters
+            .take(Parameter::Scope)
+            .map(|text| Scope::parse(&text))
+            .transpose();
+        Ok(Self {
+            client,
+            grant,
+            scope: scope.map_err(|_| Refusal::InvalidScope)?,
+        })
+    }
+}
+
+impl Parameters {
+    /// Keeps what is known. A name sent twice is refused even where a value is empty (RFC 6749 section 3.2); what
+    /// is unknown is ignored, and an empty value counts as absent.
+    fn collect(form: impl IntoIterator<Item = (String, String)>) -> Result<Self, Refusal> {
+        let mut seen = BTreeMap::new();
+        for (name, value) in form {
+            let value = Hidden(zeroize::Zeroizing::new(value));
+            let Some(parameter) = Parameter::ALL
+                .into_iter()
+                .find(|parameter| parameter.as_str() == name)
+            else {
+                continue;
+            };
+            if value.0.contains('\0') {
+                return Err(bad(parameter));
+            }
+            if seen.insert(parameter, value).is_some() {
+                return Err(Refusal::InvalidRequest(RequestFault::Repeated(parameter)));
+            }
+        }
+        seen.retain(|_, value| !value.0.is_empty());
+        Ok(Self(seen))
+    }
+
+    fn take(&mut self, parameter: Parameter) -> Option<String> {
+        self.0
+            .remove(&parameter)
+            .map(|mut value| std::mem::take(&mut *value.0))
+    }
+
+    fn require(&mut self, parameter: Parameter) -> Result<String, Refusal> {
+        self.take(parameter)
+            .ok_or(Refusal::InvalidRequest(RequestFault::Missing(parameter)))
+    }
+
+    fn bounded(&mut self, parameter: Parameter, most: usize) -> Result<String, Refusal> {
+        let value = self.require(parameter)?;
+        if value.len() > most {
+            Err(bad(parameter))
+        } else {
+            Ok(value)
+        }
+    }
+
+    fn password_grant(&mut self) -> Result<Grant, Refusal> {
+        Ok(Grant::Password {
+            username: self.bounded(Parameter::Username, MAX_LOGIN_BYTES)?,
+            password: Password::new(self.bounded(Parameter::Password, MAX_PASSWORD_BYTES)?),
+        })
+    }
+}
+
+const fn bad(parameter: Parameter) -> Refusal {
+    Refusal::InvalidRequest(RequestFault::BadValue(parameter))
+}

@@ -1,0 +1,289 @@
+//! The rules by which guessing is slowed down: counters in windows, pure; where they are kept is the port's business.
+
+use std::net::IpAddr;
+
+use sha2::{Digest, Sha256};
+
+use crate::id::UserId;
+use crate::time::{Seconds, Timestamp};
+
+/// What is counted. User names enter only as hashes: a store of counters tells nobody who signs in here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CounterKey {
+    /// Password grants from a network: an IPv4 address or an IPv6 /64.
+    LoginsFrom(NetworkKey),
+    /// Password grants for an account.
+    LoginsFor(AccountKey),
+    /// Failed password grants from a network.
+    FailuresFrom(NetworkKey),
+    /// Failed password grants for an account.
+    FailuresFor(AccountKey),
+    /// Refresh grants from a network.
+    RefreshesFrom(NetworkKey),
+}
+
+/// A network as far as limits go: one IPv4 address, or the /64 of an IPv6 address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NetworkKey(IpAddr);
+
+impl NetworkKey {
+    /// The network of an address. An IPv4 address mapped into IPv6 counts as itself.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(address) => Self(IpAddr::V4(address)),
+            IpAddr::V6(address) => {
+                let network = u128::from(address) & !u128::from(u64::MAX);
+                Self(IpAddr::V6(network.into()))
+            }
+        }
+    }
+
+    /// The network's first address.
+    pub const fn address(self) -> IpAddr {
+        self.0
+    }
+}
+
+/// An account as far as limits go: the same for a user's name and e-mail address, and a key of its own for a
+/// login that names nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AccountKey([u8; 16]);
+
+impl AccountKey {
+    /// The key of a user that exists.
+    pub fn of_user(user: UserId) -> Self {
+        Self::digest(b"user\0", user.as_uuid().as_bytes())
+    }
+
+    /// The key of a login that names nobody.
+    pub fn of_unknown(login: &str) -> Self {
+        Self::digest(b"unknown\0", login.to_lowercase().as_bytes())
+    }
+
+    /// The key's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    fn digest(kind: &[u8], name: &[u8]) -> Self {
+        let digest = Sha256::new_with_prefix(kind).chain_update(name).finalize();
+        let mut bytes = [0_u8; 16];
+        for (to, from) in bytes.iter_mut().zip(digest) {
+            *to = from;
+        }
+        Self(bytes)
+    }
+}
+
+/// One counter to be raised, and the rule for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counter {
+    /// What is counted.
+    pub key: CounterKey,
+    /// How many are let through.
+    pub limit: u32,
+    /// For how long a count stands.
+    pub window: Seconds,
+    /// What being over the limit means.
+    pub kind: CounterKind,
+}
+
+/// What being over a counter's limit means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CounterKind {
+    /// Too many requests: the window is fixed, and starts with its first request.
+    Rate,
+    /// Too many failures: the window starts anew with each counted failure, and while the count is full nothing
+    /// more is counted, so that the lock ends by itself.
+    Lockout,
+}
+
+/// A counter as it stands in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// How many were counted; one more than the limit once a refusal has been noted.
+    pub hits: u32,
+    /// When the count falls back to nothing.
+    pub ends_at: Timestamp,
+}
+
+/// What one counter says to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is let through, if the other counters agree; this is the counter's standing then.
+    Room(Count),
+    /// It is not; this is the counter's standing now.
+    Full {
+        /// The counter, with the refusal noted.
+        count: Count,
+        /// Whether this is the first refusal of the window: the one worth a row in the audit trail.
+        is_first: bool,
+    },
+}
+
+/// Judges one request by one counter. The count is raised before the work is done, so that requests in parallel
+/// can't outrun it.
+pub fn judge(counter: &Counter, standing: Option<Count>, now: Timestamp) -> Judgement {
+    let fresh = Count {
+        hits: 0,
+        ends_at: now.plus(counter.window),
+    };
+    let standing = standing.filter(|count| now < count.ends_at).unwrap_or(fresh);
+    if standing.hits >= counter.limit {
+        let noted = counter.limit.saturating_add(1);
+        let is_first = standing.hits < noted;
+        return Judgement::Full {
+            count: Count {
+                hits: noted,
+                ..standing
+            },
+            is_first,
+        };
+    }
+    let ends_at = match counter.kind {
+        CounterKind::Rate => standing.ends_at,
+        CounterKind::Lockout => fresh.ends_at,
+    };
+    Judgement::Room(Count {
+        hits: standing.hits + 1,
+        ends_at,
+    })
+}
+
+/// A correction of a counter, once it has turned out that there was nothing to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pardon {
+    /// One request less.
+    One(CounterKey),
+    /// Back to nothing.
+    All(CounterKey),
+}
+
+impl Pardon {
+    /// The counter's standing afterwards; `None` is nothing.
+    pub fn apply(self, standing: Count) -> Option<Count> {
+        match self {
+            Self::All(_) => None,
+            Self::One(_) if standing.hits <= 1 => None,
+            Self::One(_) => Some(Count {
+                hits: standing.hits - 1,
+                ..standing
+            }),
+        }
+    }
+
+    /// Which counter.
+    pub const fn key(self) -> CounterKey {
+        match self {
+            Self::One(key) | Self::All(key) => key,
+        }
+    }
+}
+
+/// What all counters of a request together say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every counter let it through, and was raised.
+    Allowed,
+    /// A counter was full, and none was raised.
+    Full {
+        /// What being over that counter's limit means.
+        kind: CounterKind,
+        /// When to try again.
+        retry_after: Seconds,
+        /// Whether it is the counter's first refusal of its window.
+        is_first: bool,
+    },
+}
+
+/// The limits on the token endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Password grants a minute from one network.
+    pub logins_per_network: u32,
+    /// Password grants an hour for one account.
+    pub logins_per_account: u32,
+    /// Failures that lock an account.
+    pub failures_per_account: u32,
+    /// Failures that lock a network.
+    pub failures_per_network: u32,
+    /// How long a lock lasts.
+    pub lockout: Seconds,
+    /// Refresh grants a minute from one network.
+    pub refreshes_per_network: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            logins_per_network: 5,
+            logins_per_account: 10,
+            failures_per_account: 5,
+            failures_per_network: 10,
+            lockout: Seconds::new(900),
+            refreshes_per_network: 6_000,
+        }
+    }
+}
+
+const MINUTE: Seconds = Seconds::new(60);
+const HOUR: Seconds = Seconds::new(3_600);
+
+impl Limits {
+    /// The counter that a password grant from a network must pass before anything else is done.
+    pub fn login_from(&self, network: NetworkKey) -> [Counter; 1] {
+        [rate(
+            CounterKey::LoginsFrom(network),
+            self.logins_per_network,
+            MINUTE,
+        )]
+    }
+
+    /// The counters that must be passed before an account's password is looked at: each look counts as a failure
+    /// until it has turned out not to be one.
+    pub fn guess(&self, account: AccountKey, network: Option<NetworkKey>) -> Vec<Counter> {
+        let mut counters = vec![
+            rate(CounterKey::LoginsFor(account), self.logins_per_account, HOUR),
+            lockout(
+                CounterKey::FailuresFor(account),
+                self.failures_per_account,
+                self.lockout,
+            ),
+        ];
+        counters.extend(network.map(|network| {
+            lockout(
+                CounterKey::FailuresFrom(network),
+                self.failures_per_network,
+                self.lockout,
+            )
+        }));
+        counters
+    }
+
+    /// The counter that a refresh grant from a network must pass.
+    pub fn refresh_from(&self, network: NetworkKey) -> [Counter; 1] {
+        [rate(
+            CounterKey::RefreshesFrom(network),
+            self.refreshes_per_network,
+            MINUTE,
+        )]
+    }
+}
+
+const fn rate(key: CounterKey, limit: u32, window: Seconds) -> Counter {
+    Counter {
+        key,
+        limit,
+        window,
+        kind: CounterKind::Rate,
+    }
+}
+
+const fn lockout(key: CounterKey, limit: u32, window: Seconds) -> Counter {
+    Counter {
+        key,
+        limit,
+        window,
+        kind: CounterKind::Lockout,
+    }
+}

@@ -1,0 +1,355 @@
+//! The token endpoint's one use case: a request comes in, a pair of tokens or a refusal goes out.
+
+use std::sync::Arc;
+
+use crate::audit::{AuditEvent, AuditRecord};
+use crate::claims::{AccessClaims, Issuer, RefreshClaims, SignedPair, TokenPairClaims, TokenUse};
+use crate::client::{Client, GrantType, WireProfile};
+use crate::client_auth::ClientCredentials;
+use crate::context::RequestContext;
+use crate::id::{ClientId, Jti, RowId, SessionId, Subject, UserId};
+use crate::ports::{
+    AuditTrail, Clients, Clock, PasswordHasher, Random, Sessions, Throttle, TokenSigner, Unavailable, Users,
+};
+use crate::refusal::Refusal;
+use crate::request::{Grant, TokenRequest};
+use crate::scope::Scope;
+use crate::session::Successor;
+use crate::throttle::{Counter, CounterKind, Limits, NetworkKey, Verdict};
+use crate::time::{Seconds, Timestamp};
+
+/// Issues tokens: the rules of this crate, wired to the ports.
+#[derive(Clone)]
+pub struct TokenService {
+    pub(crate) ports: Ports,
+    pub(crate) policy: Policy,
+}
+
+/// What the token service needs of the world.
+#[derive(Clone)]
+#[expect(missing_docs, reason = "each is the port of its name")]
+pub struct Ports {
+    pub clients: Arc<dyn Clients>,
+    pub users: Arc<dyn Users>,
+    pub sessions: Arc<dyn Sessions>,
+    pub audit: Arc<dyn AuditTrail>,
+    pub throttle: Arc<dyn Throttle>,
+    pub hasher: Arc<dyn PasswordHasher>,
+    pub signer: Arc<dyn TokenSigner>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+}
+
+/// The operator's decisions that hold for every client.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Who issues, and for whom.
+    pub issuer: Issuer,
+    /// What a reuse ends.
+    pub reuse_revokes: ReuseRevokes,
+    /// The limits; `None` where they are switched off.
+    pub limits: Option<Limits>,
+    /// Whether the password grant is offered at all.
+    pub password_grant: PasswordGrant,
+}
+
+crate::name::named! {
+    /// What presenting a consumed token ends.
+    ReuseRevokes {
+        /// The chain of that token.
+        Chain = "chain",
+        /// Every chain of that user at that client.
+        UserClient = "user_client",
+    } expected "chain, user_client"
+}
+
+/// Whether the password grant is offered at all: it is a bridge, and RFC 9700 section 2.4 says to leave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordGrant {
+    /// To the clients that may use it.
+    Offered,
+    /// To nobody.
+    Off,
+}
+
+/// What a token request came to, and what is known about it for the log, the metrics and the wire.
+#[derive(Debug)]
+pub struct Answer {
+    /// The facts that were found out on the way.
+    pub facts: Facts,
+    /// The result.
+    pub outcome: Outcome,
+}
+
+/// What was found out about a request on the way to its outcome.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The grant, once the request has been understood.
+    pub grant_type: Option<GrantType>,
+    /// The client, once it is known to exist.
+    pub client_id: Option<ClientId>,
+    /// How that client is spoken to.
+    pub wire_profile: Option<WireProfile>,
+    /// The user, once known.
+    pub user_id: Option<UserId>,
+    /// The session, once known.
+    pub session_id: Option<SessionId>,
+    /// How a refresh went, where there was one.
+    pub rotation: Option<RotationResult>,
+}
+
+crate::name::named! {
+    /// How presenting a refresh token ended, for the metric of rotations.
+    RotationResult {
+        /// It was consumed.
+        Rotated = "rotated",
+        /// Its successor was given again.
+        Repeated = "repeated",
+        /// It had been consumed before: chains were ended.
+        Reuse = "reuse",
+        /// It was refused.
+        Refused = "refused",
+    } expected "rotated, repeated, reuse, refused"
+}
+
+/// The result of a token request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Tokens.
+    Granted(TokenSet),
+    /// None, for a reason that is the request's.
+    Refused(Refusal),
+    /// None, for a reason that is ours.
+    Unavailable(Unavailable),
+}
+
+/// The content of a successful answer (RFC 6749 section 5.1).
+#[derive(Debug, Clone)]
+pub struct TokenSet {
+    /// Both tokens.
+    pub tokens: SignedPair,
+    /// The lifetime of the access token.
+    pub expires_in: Seconds,
+    /// What the access token is good for.
+    pub scope: Scope,
+}
+
+/// Why a use case ended early.
+pub(crate) enum Halt {
+    Refused(Refusal),
+    Unavailable(Unavailable),
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Unavailable> for Halt {
+    fn from(outage: Unavailable) -> Self {
+        Self::Unavailable(outage)
+    }
+}
+
+/// One request on its way: what came with it, and what has been found out.
+pub(crate) struct Walk<'a> {
+    pub(crate) service: &'a TokenService,
+    pub(crate) context: &'a RequestContext,
+    pub(crate) now: Timestamp,
+    pub(crate) facts: Facts,
+}
+
+impl TokenService {
+    /// Wires the rules to the ports.
+    pub fn new(ports: Ports, policy: Policy) -> Self {
+        Self { ports, policy }
+    }
+
+    /// The operator's decisions this service works by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Carries out a token request: throttle, client, grant.
+    pub async fn issue(&self, request: TokenRequest, context: &RequestContext) -> Answer {
+        let mut walk = Walk {
+            service: self,
+            context,
+            now: self.ports.clock.now(),
+            facts: Facts::default(),
+        };
+        let outcome = match walk.issue(request).await {
+            Ok(granted) => Outcome::Granted(granted),
+            Err(Halt::Refused(refusal)) => Outcome::Refused(refusal),
+            Err(Halt::Unavailable(outage)) => Outcome::Unavailable(outage),
+        };
+        Answer {
+            facts: walk.facts,
+            outcome,
+        }
+    }
+}
+
+impl Walk<'_> {
+    async fn issue(&mut self, request: TokenRequest) -> Result<TokenSet, Halt> {
+        let grant_type = request.grant.grant_type();
+        self.facts.grant_type = Some(grant_type);
+        self.pass_network_limits(grant_type).await?;
+        let client = self.authenticated_client(&request.client).await?;
+        self.check_grant_is_allowed(grant_type, &client)?;
+        match request.grant {
+            Grant::Password { username, password } => {
+                self.password_grant(&client, &username, &password, request.scope.as_ref())
+                    .await
+            }
+            Grant::RefreshToken(token) => self.refresh_grant(&client, &token, request.scope.as_ref()).await,
+        }
+    }
+
+    async fn pass_network_limits(&mut self, grant_type: GrantType) -> Result<(), Halt> {
+        let (Some(limits), Some(ip)) = (self.service.policy.limits, self.context.ip) else {
+            return Ok(());
+        };
+        let network = NetworkKey::of(ip);
+        match grant_type {
+            GrantType::Password => self.pass(grant_type, &limits.login_from(network)).await,
+            GrantType::RefreshToken => self.pass(grant_type, &limits.refresh_from(network)).await,
+        }
+    }
+
+    /// Raises counters and stops where one is full.
+    pub(crate) async fn pass(&self, grant_type: GrantType, counters: &[Counter]) -> Result<(), Halt> {
+        let Verdict::Full {
+            kind,
+            retry_after,
+            is_first,
+        } = self.service.ports.throttle.hit(counters, self.now).await
+        else {
+            return Ok(());
+        };
+        if is_first {
+            self.record(AuditEvent::RateLimitExceeded {
+                grant_type,
+                retry_after,
+            })
+            .await?;
+        }
+        match kind {
+            CounterKind::Rate => Err(Refusal::RateLimited { retry_after }.into()),
+            CounterKind::Lockout => Err(Refusal::Locked { retry_after }.into()),
+        }
+    }
+
+    async fn authenticated_client(&mut self, credentials: &ClientCredentials) -> Result<Client, Halt> {
+        let refusal = Refusal::InvalidClient(credentials.challenge);
+        let client_id = ClientId::parse(&credentials.client_id).map_err(|_| refusal)?;
+        let client = self
+            .service
+            .ports
+            .clients
+            .find(&client_id)
+            .await?
+            .ok_or(refusal)?;
+        self.facts.client_id = Some(client_id);
+        self.facts.wire_profile = Some(client.wire_profile);
+        if credentials.authenticate(&client) {
+            Ok(client)
+        } else {
+            Err(refusal.into())
+        }
+    }
+
+    fn check_grant_is_allowed(&self, grant_type: GrantType, client: &Client) -> Result<(), Refusal> {
+        if grant_type == GrantType::Password && self.service.policy.password_grant == PasswordGrant::Off {
+            return Err(Refusal::UnsupportedGrantType);
+        }
+        if client.allowed_grants.contains(&grant_type) {
+            Ok(())
+        } else {
+            Err(Refusal::UnauthorizedClient)
+        }
+    }
+
+    /// An audit row about this request as far as it is understood.
+    pub(crate) fn audit(&self, event: AuditEvent) -> AuditRecord {
+        AuditRecord {
+            id: RowId::generate(&*self.service.ports.random, self.now),
+            at: self.now,
+            event,
+            user_id: self.facts.user_id,
+            client_id: self.facts.client_id.clone(),
+            context: self.context.clone(),
+        }
+    }
+
+    /// Writes an audit row for an event that changes nothing else.
+    pub(crate) async fn record(&self, event: AuditEvent) -> Result<(), Unavailable> {
+        self.service.ports.audit.record(self.audit(event)).await
+    }
+
+    /// Signs the two tokens of an answer.
+    pub(crate) async fn sign(&self, client: &Client, terms: Terms<'_>) -> Result<TokenSet, Unavailable> {
+        let claims = TokenPairClaims {
+            access: self.access_claims(client, &terms),
+            access_type: client.policy.access_token_type,
+            refresh: self.refresh_claims(client, &terms),
+        };
+        let tokens = self.service.ports.signer.sign_pair(&claims).await?;
+        Ok(TokenSet {
+            tokens,
+            expires_in: client.policy.access_token_lifetime,
+            scope: terms.scope.clone(),
+        })
+    }
+
+    fn access_claims(&self, client: &Client, terms: &Terms<'_>) -> AccessClaims {
+        let issuer = &self.service.policy.issuer;
+        let issued_at = self.now.whole_second();
+        AccessClaims {
+            iss: issuer.url.clone(),
+            sub: Subject::User(terms.user_id),
+            aud: issuer.audience.clone(),
+            exp: issued_at.plus(client.policy.access_token_lifetime).into(),
+            iat: issued_at.into(),
+            nbf: issued_at.minus(issuer.not_before_leeway).into(),
+            jti: Jti::generate(&*self.service.ports.random),
+            token_use: TokenUse::Access,
+            client_id: client.client_id.clone(),
+            scope: terms.scope.clone(),
+            sid: client
+                .policy
+                .session_id_in_access_token
+                .then_some(terms.session_id),
+        }
+    }
+
+    fn refresh_claims(&self, client: &Client, terms: &Terms<'_>) -> RefreshClaims {
+        let issuer = &self.service.policy.issuer;
+        let issued_at = terms.refresh.issued_at.whole_second();
+        RefreshClaims {
+            iss: issuer.url.clone(),
+            sub: terms.user_id,
+            aud: issuer.url.clone(),
+            exp: terms.refresh.expires_at.into(),
+            iat: issued_at.into(),
+            nbf: issued_at.minus(issuer.not_before_leeway).into(),
+            jti: terms.refresh.jti,
+            token_use: TokenUse::Refresh,
+            client_id: client.client_id.clone(),
+            scope: terms.granted.clone(),
+            sid: terms.session_id,
+        }
+    }
+}
+
+/// What an answer's tokens say.
+pub(crate) struct Terms<'a> {
+    pub(crate) user_id: UserId,
+    pub(crate) session_id: SessionId,
+    /// What was granted at sign-in: the refresh token's scope.
+    pub(crate) granted: &'a Scope,
+    /// What the access token is good for.
+    pub(crate) scope: &'a Scope,
+    pub(crate) refresh: Successor,
+}

@@ -1,0 +1,1 @@
+//! Hashes and verifies passwords within a bounded CPU budget.

@@ -1,0 +1,1 @@
+//! HTTP, settings, telemetry, command line and the composition root of the authorization server.

@@ -1,0 +1,3 @@
+//! The program `auth-service`: hands the command line to the library.
+
+fn main() {}

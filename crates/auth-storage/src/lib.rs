@@ -1,0 +1,1 @@
+//! Clients, users, sessions and audit in SQL through Diesel.
