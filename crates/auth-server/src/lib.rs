@@ -1,1 +1,11 @@
 //! HTTP, settings, telemetry, command line and the composition root of the authorization server.
+//!
+//! Wires the rules of `auth-domain` to the adapters and to HTTP. No rule of OAuth is decided here.
+
+pub mod cli;
+pub mod compose;
+pub mod http;
+pub mod settings;
+pub mod system;
+pub mod telemetry;
+pub mod throttle;

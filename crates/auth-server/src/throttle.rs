@@ -1,0 +1,1 @@
+//! Counters kept in the process: the `Throttle` port without Redis, bounded in memory.
