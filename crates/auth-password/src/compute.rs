@@ -1,0 +1,240 @@
+//! The hash functions themselves: Argon2id (RFC 9106) and bcrypt, computed on the calling thread.
+//!
+//! Every verification computes one real hash, whatever the stored one looks like.
+
+use argon2::password_hash::phc::{self, Output, ParamsString, Salt};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
+use auth_domain::password::{self, HashScheme, VerifyPlan};
+use auth_domain::ports::{Hashed, Random, Unavailable, Verified};
+use auth_domain::secret::{Password, PasswordHash};
+use subtle::ConstantTimeEq;
+
+/// bcrypt looks at no more of a password than this.
+const BCRYPT_BYTES: usize = 72;
+
+/// The dearest stored hash that is computed. One that asks for more was not made by this server or the older one;
+/// computing it would hold a thread for seconds, so the password is taken for wrong.
+const MAX_MEMORY_KIB: u32 = 256 * 1024;
+const MAX_BLOCK_PASSES: u64 = 4 * MAX_MEMORY_KIB as u64;
+const MAX_LANES: u32 = 16;
+const MAX_BCRYPT_COST: u32 = 15;
+
+const SALT_BYTES: usize = 16;
+const HASH_BYTES: usize = 32;
+/// Longer than any hash that a PHC string carries.
+const MAX_HASH_BYTES: usize = 64;
+
+/// Why a hash could not be computed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HashFault {
+    #[error("the argon2 parameters are out of range")]
+    Parameters(#[source] argon2::Error),
+    #[error("the hash could not be written as a PHC string")]
+    Format(#[source] phc::Error),
+    #[error("bcrypt refused")]
+    Bcrypt(#[source] bcrypt::BcryptError),
+    #[error("bcrypt would cut this password in silence: it has more than 72 bytes or a NUL")]
+    WouldBeCut,
+    #[error("the parameters ask for more work than one password may cost")]
+    Absurd,
+}
+
+/// Computes hashes, keeping the memory that Argon2 needs between them: giving it back to the system and taking it
+/// again costs more than a tenth of the hash.
+pub(crate) struct Computer {
+    scheme: HashScheme,
+    memory: Vec<Block>,
+}
+
+impl Computer {
+    /// A computer whose new hashes are of the given scheme.
+    pub(crate) const fn new(scheme: HashScheme) -> Self {
+        Self {
+            scheme,
+            memory: Vec::new(),
+        }
+    }
+
+    /// Verifies a password against a stored hash, or does the same work for nothing.
+    pub(crate) fn verify(
+        &mut self,
+        password: &Password,
+        stored: Option<&PasswordHash>,
+    ) -> Result<Verified, Unavailable> {
+        let plan = password::plan_verification(stored, self.scheme);
+        if let (VerifyPlan::Compare(scheme), Some(stored)) = (plan, stored)
+            && is_affordable(scheme)
+            && let Some(is_right) = self.compare(password, stored, scheme)
+        {
+            return Ok(self.verdict(is_right, password, scheme));
+        }
+        if stored.is_some() {
+            tracing::error!("a stored password hash can't be computed: the password counts as wrong");
+        }
+        self.dummy(password)
+            .map_err(|fault| Unavailable::new("verify a password", fault))?;
+        Ok(Verified::No)
+    }
+
+    /// Hashes a new password by the current scheme.
+    pub(crate) fn hash(&mut self, password: &Password, random: &dyn Random) -> Result<Hashed, Unavailable> {
+        let mut salt = [0_u8; SALT_BYTES];
+        random.fill(&mut salt);
+        self.hash_with(password, salt)
+            .map(|text| Hashed::Done(PasswordHash::new(text)))
+            .map_err(|fault| Unavailable::new("hash a password", fault))
+    }
+
+    fn verdict(&self, is_right: bool, password: &Password, scheme: HashScheme) -> Verified {
+        if !is_right {
+            return Verified::No;
+        }
+        // A password that the current scheme can't take whole keeps its old hash.
+        let is_outdated = password::is_outdated(scheme, self.scheme) && fits(password, self.scheme);
+        Verified::Yes { is_outdated }
+    }
+
+    /// Whether it is the password; `None` where the stored hash turns out to be malformed.
+    fn compare(&mut self, password: &Password, stored: &PasswordHash, scheme: HashScheme) -> Option<bool> {
+        match scheme {
+            HashScheme::Argon2id { .. } => self.compare_argon2id(password, stored),
+            HashScheme::Bcrypt { .. } => compare_bcrypt(password, stored),
+        }
+    }
+
+    fn compare_argon2id(&mut self, password: &Password, stored: &PasswordHash) -> Option<bool> {
+        let parsed = phc::PasswordHash::new(stored.expose()).ok()?;
+        let params = Params::try_from(&parsed).ok()?;
+        let (salt, expected) = (parsed.salt?, parsed.hash?);
+        let mut buffer = [0_u8; MAX_HASH_BYTES];
+        let computed = buffer.get_mut(..expected.as_bytes().len())?;
+        self.argon2id(password, salt.as_ref(), params, computed).ok()?;
+        Some(computed.as_ref().ct_eq(expected.as_bytes()).into())
+    }
+
+    /// The work of the current scheme with nothing to compare the result to.
+    fn dummy(&mut self, password: &Password) -> Result<(), HashFault> {
+        let salt = [0_u8; SALT_BYTES];
+        match self.scheme {
+            HashScheme::Argon2id { .. } => {
+                let mut computed = [0_u8; HASH_BYTES];
+                self.argon2id(password, &salt, argon2id_params(self.scheme)?, &mut computed)?;
+                std::hint::black_box(computed);
+            }
+            HashScheme::Bcrypt { cost } => {
+                let parts =
+                    bcrypt::hash_with_salt(password.expose(), cost, salt).map_err(HashFault::Bcrypt)?;
+                std::hint::black_box(parts);
+            }
+        }
+        Ok(())
+    }
+
+    fn hash_with(&mut self, password: &Password, salt: [u8; SALT_BYTES]) -> Result<String, HashFault> {
+        if !fits(password, self.scheme) {
+            return Err(HashFault::WouldBeCut);
+        }
+        match self.scheme {
+            HashScheme::Argon2id { .. } => {
+                let params = argon2id_params(self.scheme)?;
+                let mut computed = [0_u8; HASH_BYTES];
+                self.argon2id(password, &salt, params.clone(), &mut computed)?;
+                phc_string(&params, &salt, &computed).map_err(HashFault::Format)
+            }
+            HashScheme::Bcrypt { cost } => bcrypt::hash_with_salt(password.expose(), cost, salt)
+                .map(|parts| parts.to_string())
+                .map_err(HashFault::Bcrypt),
+        }
+    }
+
+    fn argon2id(
+        &mut self,
+        password: &Password,
+        salt: &[u8],
+        params: Params,
+        computed: &mut [u8],
+    ) -> Result<(), HashFault> {
+        let blocks = params.block_count();
+        // A dearer hash of old gives back what it took beyond the current scheme's need.
+        let kept = argon2id_params(self.scheme).map_or(0, |own| own.block_count());
+        self.memory
+            .resize(blocks.max(self.memory.len()), Block::default());
+        let done = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into_with_memory(password.expose().as_bytes(), salt, computed, &mut self.memory)
+            .map_err(HashFault::Parameters);
+        if self.memory.len() > kept {
+            self.memory.truncate(kept);
+            self.memory.shrink_to_fit();
+        }
+        done
+    }
+}
+
+/// Checks once, at the start, that the scheme for new hashes can be computed and will be accepted again.
+pub(crate) fn check_scheme(scheme: HashScheme) -> Result<(), HashFault> {
+    if !is_affordable(scheme) {
+        return Err(HashFault::Absurd);
+    }
+    match scheme {
+        HashScheme::Argon2id { .. } => argon2id_params(scheme).map(drop),
+        HashScheme::Bcrypt { cost } if (4..=MAX_BCRYPT_COST).contains(&cost) => Ok(()),
+        HashScheme::Bcrypt { cost } => Err(HashFault::Bcrypt(bcrypt::BcryptError::CostNotAllowed(cost))),
+    }
+}
+
+fn is_affordable(scheme: HashScheme) -> bool {
+    match scheme {
+        HashScheme::Argon2id {
+            memory_kib,
+            iterations,
+            parallelism,
+        } => {
+            memory_kib <= MAX_MEMORY_KIB
+                && u64::from(memory_kib) * u64::from(iterations) <= MAX_BLOCK_PASSES
+                && parallelism <= MAX_LANES
+        }
+        HashScheme::Bcrypt { cost } => cost <= MAX_BCRYPT_COST,
+    }
+}
+
+/// Whether the scheme takes the password whole.
+fn fits(password: &Password, scheme: HashScheme) -> bool {
+    match scheme {
+        HashScheme::Argon2id { .. } => true,
+        HashScheme::Bcrypt { .. } => {
+            password.expose().len() <= BCRYPT_BYTES && !password.expose().contains('\0')
+        }
+    }
+}
+
+/// Compares by bcrypt, of whose format it is a part that only the first 72 bytes of a password count: that is how
+/// the older service made its hashes, and such a user must still get in, once, to be given a hash of the whole
+/// password. A NUL, where other implementations end the password, never matches.
+fn compare_bcrypt(password: &Password, stored: &PasswordHash) -> Option<bool> {
+    let is_right = bcrypt::verify(password.expose(), stored.expose()).ok()?;
+    Some(is_right && !password.expose().contains('\0'))
+}
+
+fn argon2id_params(scheme: HashScheme) -> Result<Params, HashFault> {
+    match scheme {
+        HashScheme::Argon2id {
+            memory_kib,
+            iterations,
+            parallelism,
+        } => {
+            Params::new(memory_kib, iterations, parallelism, Some(HASH_BYTES)).map_err(HashFault::Parameters)
+        }
+        HashScheme::Bcrypt { .. } => Err(HashFault::Parameters(argon2::Error::AlgorithmInvalid)),
+    }
+}
+
+fn phc_string(params: &Params, salt: &[u8], computed: &[u8]) -> Result<String, phc::Error> {
+    let hash = phc::PasswordHash {
+        algorithm: ARGON2ID_IDENT,
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(params).map_err(|_| phc::Error::ParamValueInvalid)?,
+        salt: Some(Salt::new(salt)?),
+        hash: Some(Output::new(computed)?),
+    };
+    Ok(hash.to_string())
+}
