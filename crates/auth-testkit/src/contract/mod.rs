@@ -1,0 +1,1 @@
+//! The contract suites: what every implementation of a port must keep, one rule a function.
