@@ -1,0 +1,51 @@
+# The commands of a developer's day. `make` alone lists them; each installs what it needs and is not there yet.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test check coverage mutants fuzz bench docs fmt clean
+
+# dev: built in half the time; release: what is to be deployed, and the only one to measure.
+PROFILE ?= release
+
+help: ## List these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+run: ## Build the server and start it on port 8003 (PROFILE=dev builds in half the time)
+	@.ci/install run
+	@. .ci/env && exec cargo run --locked --profile $(PROFILE) --package auth-server --bin auth-service -- serve
+
+test: ## Run every test
+	@.ci/install test
+	@.ci/test
+
+check: ## Format, lints, documentation, dependencies, spelling
+	@.ci/install check
+	@.ci/check
+
+coverage: ## Run every test and fail under 90 % of lines
+	@.ci/install coverage
+	@.ci/coverage
+
+mutants: ## Mutate the whole domain crate and compare the survivors with .ci/mutants-accepted.txt
+	@.ci/install mutants
+	@.ci/mutants
+
+fuzz: ## Fuzz each parser for FUZZ_SECONDS (60)
+	@.ci/install fuzz
+	@.ci/fuzz
+
+bench: ## Measure refreshes per second beside this machine's own signing speed (ARGS="--help" for more)
+	@.ci/install run
+	@. .ci/env && cargo build --locked --release --package auth-server --bin auth-service && \
+		exec cargo run --locked --release --package auth-e2e --bin load -- $(ARGS)
+
+docs: ## Write docs/openapi.json from the code, and the code's own documentation under target/doc
+	@.ci/install run
+	@. .ci/env && cargo run --locked --package auth-server --bin auth-service -- openapi > docs/openapi.json.new && \
+		mv docs/openapi.json.new docs/openapi.json && cargo doc --locked --workspace --no-deps
+
+fmt: ## Format the code
+	@.ci/install run
+	@. .ci/env && cargo fmt --all
+
+clean: ## Delete what was built (not the data of a server)
+	@. .ci/env && cargo clean && rm -rf mutants.out* coverage tests/fuzz/target tests/fuzz/artifacts tests/fuzz/corpus-live
