@@ -1,1 +1,236 @@
-//! Settings: defaults, TOML file, environment, flags; converted once into validated types.
+//! Settings: defaults, TOML file, environment, flags, each over the one before; converted once into validated
+//! types. Nothing behind this module sees a setting as a text, and nothing here opens a database or a socket.
+
+mod layers;
+mod problem;
+mod reading;
+pub mod reference;
+pub mod report;
+mod table;
+pub mod values;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use auth_domain::claims::Issuer;
+use auth_domain::password::HashScheme;
+use auth_domain::secret::Password;
+use auth_domain::throttle::Limits;
+use auth_domain::time::Seconds;
+use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
+use ipnet::IpNet;
+
+pub use layers::{Flag, Layers, Source, Sourced, Sources};
+pub use problem::{Problem, WrongSettings};
+pub use table::{Entry, Fallback, Group, Key, Secrecy, Support};
+
+/// Everything an operator can decide, validated.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the server runs.
+    pub environment: Environment,
+    /// Where and how it listens.
+    pub listen: Listen,
+    /// Where the data are.
+    pub database: Database,
+    /// What tokens say.
+    pub tokens: Tokens,
+    /// What signs them.
+    pub keys: Keys,
+    /// How passwords are hashed.
+    pub passwords: Passwords,
+    /// How guessing is slowed down; `None` where it is not.
+    pub limits: Option<Limits>,
+    /// What is logged.
+    pub log: Log,
+    /// What is accepted but should be known at every start.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where the server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// On somebody's desk.
+    Development,
+    /// Under test.
+    Test,
+    /// Before production.
+    Staging,
+    /// In earnest: plain HTTP is refused.
+    Production,
+}
+
+/// Where and how the server listens.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// The address.
+    pub host: IpAddr,
+    /// The port; 0 is any free one.
+    pub port: u16,
+    /// A prefix of the routes; empty for none.
+    pub base_path: String,
+    /// The proxies that terminate TLS.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How many threads serve; `None` is one for each CPU core.
+    pub workers: Option<usize>,
+    /// How long a shutdown waits.
+    pub shutdown_timeout: Duration,
+}
+
+impl Listen {
+    /// The address and port to bind.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+}
+
+/// Where the data are.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// The SQLite file.
+    pub file: PathBuf,
+    /// How many connections read.
+    pub readers: u32,
+    /// Who applies migrations.
+    pub migration: Migration,
+}
+
+/// Who applies migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migration {
+    /// `serve`, before it listens.
+    AtStart,
+    /// An operator, by `migrate up`.
+    ByHand,
+}
+
+/// What tokens say and how long they live.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// Who issues them, for whom.
+    pub issuer: Issuer,
+    /// The lifetime of access tokens of clients that have none of their own.
+    pub access_lifetime: Seconds,
+    /// The same for refresh tokens.
+    pub refresh_lifetime: Seconds,
+    /// What a reuse ends.
+    pub reuse_revokes: ReuseRevokes,
+    /// Whether the password grant is offered.
+    pub password_grant: PasswordGrant,
+}
+
+/// What signs tokens.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Where the keys are.
+    pub place: KeyPlace,
+    /// The size of new keys.
+    pub rsa_bits: u32,
+    /// How long a key signs before the next takes over; `None` where only an operator rotates.
+    pub rotation_interval: Option<Seconds>,
+}
+
+/// Where the keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// In a folder of this server's.
+    Folder(PathBuf),
+    /// A given pair, used as it is.
+    Pair {
+        /// The private key's file.
+        private: PathBuf,
+        /// The public key's file.
+        public: PathBuf,
+        /// Its `kid`; `None` is its thumbprint.
+        kid: Option<String>,
+    },
+}
+
+/// How passwords are hashed.
+#[derive(Debug, Clone)]
+pub struct Passwords {
+    /// How new ones are.
+    pub scheme: HashScheme,
+    /// How many at once; `None` is one for each CPU core.
+    pub threads: Option<usize>,
+    /// How many more may wait.
+    pub queue: usize,
+    /// The password of the first `admin`.
+    pub master_key: Option<Password>,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// How severe a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names every logging library uses")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's name as filters write it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+    /// For people on a terminal, else JSON.
+    Auto,
+}
+
+impl Settings {
+    /// Reads and validates everything.
+    ///
+    /// # Errors
+    /// All that is wrong, at once.
+    pub fn load(sources: &Sources) -> Result<Self, WrongSettings> {
+        Layers::read(sources)
+            .and_then(|layers| reading::validate(&layers))
+            .map_err(WrongSettings)
+    }
+
+    /// Whether this server may be reached as it is configured: in production never over plain HTTP, unless a
+    /// proxy that terminates TLS is named (RFC 6749 section 3.2).
+    ///
+    /// # Errors
+    /// What to do about it.
+    pub fn check_transport(&self) -> Result<(), WrongSettings> {
+        if self.environment == Environment::Production && self.listen.trusted_proxies.is_empty() {
+            return Err(WrongSettings(vec![Problem::new(
+                "AUTH_SERVICE__TRUSTED_PROXIES",
+                "must name the proxies that terminate TLS, since ENVIRONMENT is production and this version serves \
+                 plain HTTP only; tokens and passwords never travel in the clear (RFC 6749 section 3.2)",
+            )]));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Where settings come from: defaults, a TOML file, the environment, flags, each over the one before. Values stay
+//! texts here, and are kept like secrets since any of them may be one.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::problem::Problem;
+use super::table::{Fallback, Key};
+
+/// What every variable of ours begins with.
+pub const PREFIX: &str = "AUTH_SERVICE__";
+const FILE_SUFFIX: &str = "_FILE";
+/// The variable that names the settings file; `--config` goes before it.
+const CONFIG_FILE: &str = "CONFIG_FILE";
+/// Settings that the older service read without a prefix.
+const WITHOUT_PREFIX: [(&str, Key); 2] = [("ENVIRONMENT", Key::Environment), ("PORT", Key::Port)];
+/// The most that is read of a settings or secret file.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Everything settings are read from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file named by `--config`.
+    pub config_file: Option<PathBuf>,
+    /// The variables of the environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What flags said.
+    pub flags: Vec<Flag>,
+}
+
+impl Sources {
+    /// The environment of this process, with what the command line said.
+    pub fn of_process(config_file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
+        Self {
+            config_file,
+            environment: std::env::vars_os().collect(),
+            flags,
+        }
+    }
+}
+
+/// A setting given on the command line.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// Which.
+    pub key: Key,
+    /// Its value.
+    pub value: String,
+    /// The flag as it was written, such as `--port`.
+    pub written: &'static str,
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The table of settings.
+    Default,
+    /// The settings file.
+    File(PathBuf),
+    /// A variable.
+    Variable(String),
+    /// A file that a variable names.
+    SecretFile(String),
+    /// The command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => out.write_str("default"),
+            Self::File(path) => write!(out, "file {}", path.display()),
+            Self::Variable(name) => write!(out, "environment, {name}"),
+            Self::SecretFile(name) => write!(out, "file named by {name}"),
+            Self::Flag(flag) => write!(out, "flag {flag}"),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Debug, Clone)]
+pub struct Sourced {
+    /// The value as written.
+    pub text: SecretString,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// All values that somebody or the table has set, the last layer's of each.
+#[derive(Debug, Clone, Default)]
+pub struct Layers(BTreeMap<Key, Sourced>);
+
+impl Layers {
+    /// Lays the sources over each other.
+    ///
+    /// # Errors
+    /// Everything that is no setting, or can't be read, all of it at once.
+    pub fn read(sources: &Sources) -> Result<Self, Vec<Problem>> {
+        let environment = Environment::sort(&sources.environment);
+        let mut layers = Self::of_defaults();
+        let mut problems = environment.problems;
+        let file = sources.config_file.clone().or(environment.config_file);
+        if let Some(path) = file {
+            match read_settings_file(&path) {
+                Ok(values) => layers.0.extend(values),
+                Err(found) => problems.extend(found),
+            }
+        }
+        layers.0.extend(environment.values);
+        layers.0.extend(
+            sources
+                .flags
+                .iter()
+                .map(|flag| (flag.key, sourced(flag.value.clone(), Source::Flag(flag.written)))),
+        );
+        if problems.is_empty() {
+            Ok(layers)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// The value of a setting; `None` where nobody sets it and it has no default.
+    pub fn find(&self, key: Key) -> Option<&Sourced> {
+        self.0.get(&key)
+    }
+
+    fn of_defaults() -> Self {
+        let defaults = Key::ALL.iter().filter_map(|key| match key.entry().default {
+            Fallback::Value(text) => Some((*key, sourced(text.to_owned(), Source::Default))),
+            Fallback::Unset(_) => None,
+        });
+        Self(defaults.collect())
+    }
+}
+
+fn sourced(text: String, source: Source) -> Sourced {
+    Sourced {
+        text: SecretString::from(text),
+        source,
+    }
+}
+
+/// What the environment says, sorted out.
+#[derive(Default)]
+struct Environment {
+    config_file: Option<PathBuf>,
+    values: BTreeMap<Key, Sourced>,
+    problems: Vec<Problem>,
+}
+
+impl Environment {
+    /// Names without the prefix first, so that one with it wins.
+    fn sort(variables: &[(OsString, OsString)]) -> Self {
+        let mut sorted = Self::default();
+        for (name, key) in WITHOUT_PREFIX {
+            let given = variables.iter().find(|(given, _)| given == name);
+            if let Some((_, value)) = given {
+                sorted.take_value(key, name, value);
+            }
+        }
+        for (name, value) in variables {
+            let Some(name) = name.to_str() else { continue };
+            if let Some(short) = name.strip_prefix(PREFIX) {
+                sorted.take_variable(name, short, value);
+            }
+        }
+        sorted
+    }
+
+    fn take_variable(&mut self, name: &str, short: &str, value: &OsString) {
+        if value.is_empty() {
+            // Compose files pass on variables that nobody has set as empty ones.
+            if Key::named(short).is_none() && short != CONFIG_FILE && file_key(short).is_none() {
+                self.problems.push(Problem::unknown(name, short, PREFIX));
+            }
+        } else if short == CONFIG_FILE {
+            self.config_file = Some(PathBuf::from(value));
+        } else if let Some(key) = Key::named(short) {
+            self.take_value(key, name, value);
+        } else if let Some(key) = file_key(short) {
+            self.take_secret_file(key, name, Path::new(value));
+        } else {
+            self.problems.push(Problem::unknown(name, short, PREFIX));
+        }
+    }
+
+    fn take_value(&mut self, key: Key, name: &str, value: &OsString) {
+        match value.to_str() {
+            Some("") => {}
+            Some(text) => self.put(key, sourced(text.to_owned(), Source::Variable(name.to_owned()))),
+            None => self.problems.push(Problem::new(name, "is not valid UTF-8")),
+        }
+    }
+
+    fn take_secret_file(&mut self, key: Key, name: &str, path: &Path) {
+        match read_text(path) {
+            Ok(text) => {
+                let text = text.trim_end_matches(['\r', '\n']).to_owned();
+                self.put(key, sourced(text, Source::SecretFile(name.to_owned())));
+            }
+            Err(reason) => self.problems.push(Problem::new(
+                name,
+                format!("names {}, which can't be read: {reason}", path.display()),
+            )),
+        }
+    }
+
+    /// A variable and its `_FILE` form at once would leave open which of them holds.
+    fn put(&mut self, key: Key, value: Sourced) {
+        let is_secret_file = |source: &Source| matches!(source, Source::SecretFile(_));
+        let other = self.values.get(&key);
+        if other.is_some_and(|other| is_secret_file(&other.source) != is_secret_file(&value.source)) {
+            let name = key.entry().name;
+            self.problems.push(Problem::new(
+                format!("{PREFIX}{name}"),
+                format!("is set twice: remove it or {PREFIX}{name}{FILE_SUFFIX}"),
+            ));
+        }
+        self.values.insert(key, value);
+    }
+}
+
+/// The secret that a variable `…_FILE` names a file for.
+fn file_key(short: &str) -> Option<Key> {
+    Key::named(short.strip_suffix(FILE_SUFFIX)?).filter(|key| key.entry().secrecy.is_readable_from_file())
+}
+
+fn read_settings_file(path: &Path) -> Result<BTreeMap<Key, Sourced>, Vec<Problem>> {
+    let named = path.display().to_string();
+    let text = read_text(path).map_err(|reason| {
+        vec![Problem::new(
+            &named,
+            format!("the settings file can't be read: {reason}"),
+        )]
+    })?;
+    let table: toml::Table =
+        toml::from_str(&text).map_err(|fault| vec![toml_problem(&named, &text, &fault)])?;
+    let mut values = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, value) in table {
+        let known = Key::named(&name.to_ascii_uppercase()).filter(|_| name == name.to_ascii_lowercase());
+        let place = format!("{name} in {named}");
+        match (known, scalar(&value)) {
+            (None, _) => problems.push(Problem::unknown_in_file(&place, &name)),
+            (Some(_), None) => problems.push(Problem::new(
+                place,
+                "must be a text, a number, true or false, or a list of texts",
+            )),
+            (Some(key), Some(text)) => {
+                values.insert(key, sourced(text, Source::File(path.to_owned())));
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(values)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Says where a file is no TOML without quoting the line, which may hold a secret.
+fn toml_problem(named: &str, text: &str, fault: &toml::de::Error) -> Problem {
+    let start = fault.span().map_or(0, |span| span.start);
+    let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+    Problem::new(
+        format!("{named}, line {line}"),
+        "is not valid TOML: a setting is written as name = value, a text in quotes",
+    )
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(truth) => Some(truth.to_string()),
+        toml::Value::Array(items) => {
+            let items: Option<Vec<_>> = items.iter().map(|item| item.as_str()).collect();
+            items.map(|items| items.join(","))
+        }
+        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|fault| fault.to_string())?.len();
+    if size > MAX_FILE_BYTES {
+        return Err("it is larger than 1 MiB".to_owned());
+    }
+    std::fs::read_to_string(path).map_err(|fault| fault.to_string())
+}

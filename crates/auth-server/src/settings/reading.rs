@@ -1,0 +1,350 @@
+//! Converts texts into validated settings, and collects everything that is wrong on the way.
+
+use std::time::Duration;
+
+use auth_domain::claims::Issuer;
+use auth_domain::password::HashScheme;
+use auth_domain::secret::Password;
+use auth_domain::throttle::Limits;
+use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
+use secrecy::ExposeSecret;
+
+use super::layers::{Layers, Source, Sourced};
+use super::problem::Problem;
+use super::table::{Key, Secrecy, Support};
+use super::values::{self, Parsed};
+use super::{
+    Database, Environment, KeyPlace, Keys, Listen, Log, LogFormat, LogLevel, Migration, Passwords, Settings,
+    Tokens,
+};
+
+/// Validates all settings.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub(super) fn validate(layers: &Layers) -> Result<Settings, Vec<Problem>> {
+    let mut reading = Reading {
+        layers,
+        problems: Vec::new(),
+    };
+    let settings = reading.settings();
+    match (settings, reading.problems.is_empty()) {
+        (Ok(settings), true) => Ok(settings),
+        _ => Err(reading.problems),
+    }
+}
+
+/// That a value is wrong, and stands among the problems already.
+struct Noted;
+
+struct Reading<'a> {
+    layers: &'a Layers,
+    problems: Vec<Problem>,
+}
+
+impl Reading<'_> {
+    /// Each section is read before the first fault of another ends the reading.
+    fn settings(&mut self) -> Result<Settings, Noted> {
+        self.refuse_what_is_not_supported();
+        let environment = self.value(Key::Environment, values::one_of(ENVIRONMENTS));
+        let listen = self.listen();
+        let database = self.database();
+        let tokens = self.tokens();
+        let keys = self.keys();
+        let passwords = self.passwords();
+        let limits = self.limits();
+        let log = self.log();
+        Ok(Settings {
+            environment: environment?,
+            listen: listen?,
+            database: database?,
+            tokens: tokens?,
+            keys: keys?,
+            passwords: passwords?,
+            limits: limits?,
+            log: log?,
+            warnings: self.warnings(),
+        })
+    }
+
+    fn refuse_what_is_not_supported(&mut self) {
+        let refused = Key::ALL
+            .iter()
+            .filter(|key| key.entry().support == Support::Refused)
+            .filter_map(|key| self.layers.find(*key).map(|sourced| (*key, sourced)))
+            .map(|(key, sourced)| {
+                Problem::new(
+                    place(key, &sourced.source),
+                    "is not available in this version: remove it",
+                )
+            });
+        self.problems.extend(refused);
+    }
+
+    fn warnings(&self) -> Vec<Problem> {
+        let mut warnings: Vec<_> = Key::ALL
+            .iter()
+            .filter_map(|key| match (key.entry().support, self.layers.find(*key)) {
+                (Support::Unused(meaning), Some(sourced)) => Some(Problem::new(
+                    place(*key, &sourced.source),
+                    format!("is not used by this version: {meaning}"),
+                )),
+                _ => None,
+            })
+            .collect();
+        if let Some(proxies) = self.layers.find(Key::TrustedProxies) {
+            warnings.push(Problem::new(
+                place(Key::TrustedProxies, &proxies.source),
+                "X-Forwarded-For is not read by this version: limits by address count all clients of a proxy as one",
+            ));
+        }
+        warnings
+    }
+
+    fn listen(&mut self) -> Result<Listen, Noted> {
+        let host = self.value(Key::Host, values::host);
+        let port = self.value(Key::Port, values::port);
+        let base_path = self.optional(Key::BasePath, values::base_path);
+        let trusted_proxies = self.optional(Key::TrustedProxies, values::networks);
+        let workers = self.optional(Key::Workers, values::count(1..=256));
+        let shutdown_timeout = self.value(Key::ShutdownTimeout, values::seconds(0..=3_600));
+        Ok(Listen {
+            host: host?,
+            port: port?,
+            base_path: base_path?.unwrap_or_default(),
+            trusted_proxies: trusted_proxies?.unwrap_or_default(),
+            workers: workers?,
+            shutdown_timeout: Duration::from_secs(shutdown_timeout?.get().into()),
+        })
+    }
+
+    fn database(&mut self) -> Result<Database, Noted> {
+        let file = self.value(Key::DbUrl, values::database_file);
+        let readers = self.value(Key::DbReaders, values::number(1..=64));
+        let migration = self.value(Key::AutoMigrate, values::truth);
+        Ok(Database {
+            file: file?,
+            readers: readers?,
+            migration: if migration? {
+                Migration::AtStart
+            } else {
+                Migration::ByHand
+            },
+        })
+    }
+
+    fn tokens(&mut self) -> Result<Tokens, Noted> {
+        let issuer = self.issuer();
+        let access_lifetime = self.value(Key::AccessTokenLifetime, values::seconds(1..=86_400));
+        let refresh_lifetime = self.value(Key::RefreshTokenLifetime, values::seconds(1..=31_622_400));
+        let reuse_revokes = self.value(Key::ReuseRevokes, |text| {
+            ReuseRevokes::parse(text).map_err(|fault| fault.to_string())
+        });
+        let password_grant = self.value(Key::PasswordGrantEnabled, values::truth);
+        Ok(Tokens {
+            issuer: issuer?,
+            access_lifetime: access_lifetime?,
+            refresh_lifetime: refresh_lifetime?,
+            reuse_revokes: reuse_revokes?,
+            password_grant: if password_grant? {
+                PasswordGrant::Offered
+            } else {
+                PasswordGrant::Off
+            },
+        })
+    }
+
+    fn issuer(&mut self) -> Result<Issuer, Noted> {
+        let url = self.value(Key::JwtIssuer, values::issuer);
+        let audience = self.value(Key::JwtAudience, values::text);
+        let clock_skew = self.value(Key::ClockSkew, values::seconds(0..=300));
+        let not_before_leeway = self.value(Key::NotBeforeLeeway, values::seconds(0..=300));
+        Ok(Issuer {
+            url: url?,
+            audience: audience?,
+            not_before_leeway: not_before_leeway?,
+            clock_skew: clock_skew?,
+        })
+    }
+
+    fn keys(&mut self) -> Result<Keys, Noted> {
+        let place = self.key_place();
+        let rsa_bits = self.value(Key::RsaBits, values::one_of(RSA_BITS));
+        let rotation_interval = self.optional(Key::KeyRotationInterval, values::seconds(7_200..=315_360_000));
+        Ok(Keys {
+            place: place?,
+            rsa_bits: rsa_bits?,
+            rotation_interval: rotation_interval?,
+        })
+    }
+
+    fn key_place(&mut self) -> Result<KeyPlace, Noted> {
+        let folder = self.value(Key::KeysDir, values::path);
+        let private = self.optional(Key::PrivateKeyPath, values::path)?;
+        let public = self.optional(Key::PublicKeyPath, values::path)?;
+        let kid = self.optional(Key::KeyId, values::key_id)?;
+        match (private, public) {
+            (Some(private), Some(public)) => {
+                self.refuse_with_pair(Key::KeyRotationInterval);
+                Ok(KeyPlace::Pair { private, public, kid })
+            }
+            (None, None) if kid.is_some() => Err(self.note(
+                Key::KeyId,
+                "names the key of PRIVATE_KEY_PATH, which is not set; keys of KEYS_DIR carry their own names"
+                    .to_owned(),
+            )),
+            (None, None) => Ok(KeyPlace::Folder(folder?)),
+            (Some(_), None) => {
+                Err(self.note(Key::PrivateKeyPath, "needs PUBLIC_KEY_PATH beside it".to_owned()))
+            }
+            (None, Some(_)) => {
+                Err(self.note(Key::PublicKeyPath, "needs PRIVATE_KEY_PATH beside it".to_owned()))
+            }
+        }
+    }
+
+    fn refuse_with_pair(&mut self, key: Key) {
+        if self.layers.find(key).is_some() {
+            self.note(
+                key,
+                "does not go with PRIVATE_KEY_PATH: a given key pair is never rotated".to_owned(),
+            );
+        }
+    }
+
+    fn passwords(&mut self) -> Result<Passwords, Noted> {
+        let scheme = self.value(Key::PasswordHash, values::one_of(SCHEMES));
+        let threads = self.optional(Key::HashingThreads, values::count(1..=64));
+        let queue = self.value(Key::HashingQueue, values::count(1..=10_000));
+        let scheme = scheme?;
+        let master_key = self.optional(Key::MasterKey, |text| {
+            auth_domain::password::check_size(text, scheme)
+                .map(|()| Password::new(text.to_owned()))
+                .map_err(|fault| format!("can't be a password: {fault}"))
+        });
+        Ok(Passwords {
+            scheme,
+            threads: threads?,
+            queue: queue?,
+            master_key: master_key?,
+        })
+    }
+
+    fn limits(&mut self) -> Result<Option<Limits>, Noted> {
+        let is_on = self.value(Key::EnableRateLimiting, values::truth);
+        let logins_per_network = self.value(Key::RateLimitPerIp, values::number(1..=1_000_000));
+        let logins_per_account = self.value(Key::RateLimitPerUsername, values::number(1..=1_000_000));
+        let failures_per_account = self.value(Key::BruteForceThreshold, values::number(1..=1_000_000));
+        let failures_per_network = self.value(Key::BruteForceThresholdPerIp, values::number(1..=1_000_000));
+        let lockout = self.value(Key::BruteForceLockoutDuration, values::seconds(1..=86_400));
+        let refreshes_per_network = self.value(Key::RefreshRateLimit, values::number(1..=100_000_000));
+        let limits = Limits {
+            logins_per_network: logins_per_network?,
+            logins_per_account: logins_per_account?,
+            failures_per_account: failures_per_account?,
+            failures_per_network: failures_per_network?,
+            lockout: lockout?,
+            refreshes_per_network: refreshes_per_network?,
+        };
+        Ok(is_on?.then_some(limits))
+    }
+
+    fn log(&mut self) -> Result<Log, Noted> {
+        let level = self.value(Key::LogLevel, values::one_of(LEVELS));
+        let format = self.value(Key::LogFormat, values::one_of(FORMATS));
+        Ok(Log {
+            level: level?,
+            format: format?,
+        })
+    }
+
+    /// A setting that has a default, so that some value is there.
+    fn value<T>(&mut self, key: Key, parse: impl Fn(&str) -> Parsed<T>) -> Result<T, Noted> {
+        match self.optional(key, parse)? {
+            Some(value) => Ok(value),
+            None => Err(self.note(key, "must be set".to_owned())),
+        }
+    }
+
+    /// A setting that need not be set.
+    fn optional<T>(&mut self, key: Key, parse: impl Fn(&str) -> Parsed<T>) -> Result<Option<T>, Noted> {
+        let Some(sourced) = self.layers.find(key) else {
+            return Ok(None);
+        };
+        match parse(sourced.text.expose_secret()) {
+            Ok(value) => Ok(Some(value)),
+            Err(right) => {
+                let fault = match key.entry().secrecy {
+                    Secrecy::Open => format!("'{}' {right}", abridged(sourced)),
+                    Secrecy::Url | Secrecy::Secret => right,
+                };
+                Err(self.note(key, fault))
+            }
+        }
+    }
+
+    fn note(&mut self, key: Key, fault: String) -> Noted {
+        let place = match self.layers.find(key) {
+            Some(sourced) => place(key, &sourced.source),
+            None => format!("AUTH_SERVICE__{}", key.entry().name),
+        };
+        self.problems.push(Problem::new(place, fault));
+        Noted
+    }
+}
+
+/// Names a setting the way it was set.
+fn place(key: Key, source: &Source) -> String {
+    let name = key.entry().name;
+    match source {
+        Source::Default => format!("AUTH_SERVICE__{name}"),
+        Source::File(path) => format!("{} in {}", name.to_ascii_lowercase(), path.display()),
+        Source::Variable(variable) | Source::SecretFile(variable) => variable.clone(),
+        Source::Flag(flag) => (*flag).to_owned(),
+    }
+}
+
+/// As much of a value as tells which one is meant.
+fn abridged(sourced: &Sourced) -> String {
+    let text = sourced.text.expose_secret();
+    let start: String = text
+        .chars()
+        .take(60)
+        .filter(|character| !character.is_control())
+        .collect();
+    if start.len() < text.len() {
+        format!("{start}…")
+    } else {
+        start
+    }
+}
+
+const ENVIRONMENTS: &[(&str, Environment)] = &[
+    ("development", Environment::Development),
+    ("test", Environment::Test),
+    ("staging", Environment::Staging),
+    ("production", Environment::Production),
+];
+
+const RSA_BITS: &[(&str, u32)] = &[("2048", 2_048), ("3072", 3_072), ("4096", 4_096)];
+
+const SCHEMES: &[(&str, HashScheme)] = &[
+    ("argon2id", HashScheme::OWASP_ARGON2ID),
+    ("bcrypt", HashScheme::BCRYPT_12),
+];
+
+const LEVELS: &[(&str, LogLevel)] = &[
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+    ("warning", LogLevel::Warn),
+    ("critical", LogLevel::Error),
+];
+
+const FORMATS: &[(&str, LogFormat)] = &[
+    ("json", LogFormat::Json),
+    ("text", LogFormat::Text),
+    ("auto", LogFormat::Auto),
+];

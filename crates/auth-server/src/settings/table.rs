@@ -1,0 +1,298 @@
+//! The one table of settings: their names, defaults and descriptions. Everything that knows a setting by name
+//! (reading, `config check`, the reference) is driven by it.
+
+/// What is known about a setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The name after the prefix `AUTH_SERVICE__`; in a file, the same in lower case.
+    pub name: &'static str,
+    /// The heading it stands under in the reference.
+    pub group: Group,
+    /// What it holds while nobody sets it.
+    pub default: Fallback,
+    /// How much of its value may be shown.
+    pub secrecy: Secrecy,
+    /// Whether this version can carry it out.
+    pub support: Support,
+    /// What it takes.
+    pub takes: &'static str,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// What a setting holds while nobody sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// This value.
+    Value(&'static str),
+    /// None; the text says what that comes to.
+    Unset(&'static str),
+}
+
+/// How much of a setting's value may be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// All of it.
+    Open,
+    /// All but the password that the URL may hold.
+    Url,
+    /// Nothing.
+    Secret,
+}
+
+impl Secrecy {
+    /// Whether the value may also come from a file named by the variable with `_FILE` at its end.
+    pub const fn is_readable_from_file(self) -> bool {
+        matches!(self, Self::Url | Self::Secret)
+    }
+}
+
+/// Whether this version can carry a setting out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// It can.
+    Ready,
+    /// It can't, so setting it stops the start: better no server than one that is not as it was ordered.
+    Refused,
+    /// It can't, but the server does without it safely, and says so at every start.
+    Unused(&'static str),
+}
+
+/// A heading of the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Where and how the server listens.
+    Server,
+    /// Where the data are.
+    Storage,
+    /// What tokens say and how long they live.
+    Tokens,
+    /// What signs them.
+    Keys,
+    /// How passwords are hashed.
+    Passwords,
+    /// How guessing is slowed down.
+    Limits,
+    /// What is logged and measured.
+    Telemetry,
+}
+
+impl Group {
+    /// All headings, in the order of the reference.
+    pub const ALL: &'static [Self] = &[
+        Self::Server,
+        Self::Storage,
+        Self::Tokens,
+        Self::Keys,
+        Self::Passwords,
+        Self::Limits,
+        Self::Telemetry,
+    ];
+
+    /// The heading's text.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Server => "Server",
+            Self::Storage => "Storage",
+            Self::Tokens => "Tokens",
+            Self::Keys => "Keys",
+            Self::Passwords => "Passwords",
+            Self::Limits => "Limits",
+            Self::Telemetry => "Logs and metrics",
+        }
+    }
+}
+
+macro_rules! settings {
+    ($($key:ident $name:literal $group:ident $secrecy:ident $support:expr;
+        takes $takes:literal; default $default:expr; $about:literal)+) => {
+        /// A setting.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Key {
+            $(#[doc = $about] $key),+
+        }
+
+        impl Key {
+            /// All settings, in the order of the reference.
+            pub const ALL: &'static [Self] = &[$(Self::$key),+];
+
+            /// What is known about this setting.
+            pub const fn entry(self) -> Entry {
+                match self {
+                    $(Self::$key => Entry {
+                        name: $name,
+                        group: Group::$group,
+                        default: $default,
+                        secrecy: Secrecy::$secrecy,
+                        support: $support,
+                        takes: $takes,
+                        about: $about,
+                    }),+
+                }
+            }
+        }
+    };
+}
+
+use Fallback::{Unset, Value};
+use Support::{Ready, Refused, Unused};
+
+settings! {
+    Environment "ENVIRONMENT" Server Open Ready;
+        takes "`development`, `test`, `staging` or `production`"; default Value("development");
+        "Where the server runs. `production` refuses plain HTTP unless `TRUSTED_PROXIES` names who terminates TLS. Read without the prefix too."
+    Host "HOST" Server Open Ready;
+        takes "an IP address, or `localhost`"; default Value("127.0.0.1");
+        "The address to listen on. `0.0.0.0` is every IPv4 address of the machine."
+    Port "PORT" Server Open Ready;
+        takes "0 to 65535"; default Value("8003");
+        "The port to listen on; 0 takes any free one. Read without the prefix too."
+    BasePath "BASE_PATH" Server Open Ready;
+        takes "a path such as `/auth`"; default Unset("no prefix");
+        "A prefix under which every route is served as well, for clients whose base URL ends in one."
+    TrustedProxies "TRUSTED_PROXIES" Server Open Ready;
+        takes "networks such as `10.0.0.0/8`, separated by commas"; default Unset("nobody is trusted");
+        "The proxies that terminate TLS before this server. Their `X-Forwarded-For` is not read yet: limits count by the peer's address."
+    Workers "WORKERS" Server Open Ready;
+        takes "1 to 256"; default Unset("one for each CPU core");
+        "How many threads serve requests."
+    ShutdownTimeout "SHUTDOWN_TIMEOUT" Server Open Ready;
+        takes "seconds, 0 to 3600"; default Value("30");
+        "How long a shutdown waits for requests that have begun."
+    TlsCertPath "TLS_CERT_PATH" Server Open Refused;
+        takes "a file"; default Unset("plain HTTP");
+        "The certificate to serve TLS with."
+    TlsKeyPath "TLS_KEY_PATH" Server Open Refused;
+        takes "a file"; default Unset("plain HTTP");
+        "The key of that certificate."
+    CorsAllowedOrigins "CORS_ALLOWED_ORIGINS" Server Open Refused;
+        takes "origins, separated by commas"; default Unset("none");
+        "The origins whose pages may call the server from a browser."
+
+    DbUrl "DB_URL" Storage Url Ready;
+        takes "`sqlite:///FILE` (`sqlite:////FILE` is absolute)"; default Value("sqlite:///data/auth.db");
+        "The database. The file and its folder are created at the first start."
+    DbReaders "DB_READERS" Storage Open Ready;
+        takes "1 to 64"; default Value("4");
+        "How many connections read beside the one that writes."
+    AutoMigrate "AUTO_MIGRATE" Storage Open Ready;
+        takes "`true` or `false`"; default Value("true");
+        "Whether `serve` applies pending migrations before it listens. Where not, `auth-service migrate up` does."
+    DbReadUrl "DB_READ_URL" Storage Url Refused;
+        takes "a PostgreSQL URL"; default Unset("everything is read from `DB_URL`");
+        "A replica for queries that may be a little behind."
+    RedisUrl "REDIS_URL" Storage Url Unused("counters are kept in this process; with several instances each counts for itself");
+        takes "a Redis URL"; default Unset("counters are kept in the process");
+        "Where several instances share their counters. Accepted but not used by this version, which says so at every start."
+
+    JwtIssuer "JWT_ISSUER" Tokens Open Ready;
+        takes "an http or https URL without query and fragment"; default Value("https://auth.codelab.local");
+        "The issuer: the `iss` of every token, and the base of the metadata's addresses."
+    JwtAudience "JWT_AUDIENCE" Tokens Open Ready;
+        takes "a text"; default Value("codelab-api");
+        "The `aud` of access tokens."
+    AccessTokenLifetime "ACCESS_TOKEN_LIFETIME" Tokens Open Ready;
+        takes "seconds, 1 to 86400"; default Value("900");
+        "How long an access token is valid, for clients created without a lifetime of their own."
+    RefreshTokenLifetime "REFRESH_TOKEN_LIFETIME" Tokens Open Ready;
+        takes "seconds, 1 to 31622400"; default Value("2592000");
+        "How long a refresh token is valid, for clients created without a lifetime of their own."
+    ClockSkew "CLOCK_SKEW" Tokens Open Ready;
+        takes "seconds, 0 to 300"; default Value("60");
+        "How far another machine's clock may be off when a token's times are checked."
+    NotBeforeLeeway "NOT_BEFORE_LEEWAY" Tokens Open Ready;
+        takes "seconds, 0 to 300"; default Value("5");
+        "How long before `iat` the `nbf` of a token lies, for verifiers that allow no clock skew."
+    ReuseRevokes "REUSE_REVOKES" Tokens Open Ready;
+        takes "`chain` or `user_client`"; default Value("chain");
+        "What presenting a consumed refresh token ends: its chain, or every chain of that user at that client."
+    PasswordGrantEnabled "PASSWORD_GRANT_ENABLED" Tokens Open Ready;
+        takes "`true` or `false`"; default Value("true");
+        "Whether the password grant is offered at all."
+
+    KeysDir "KEYS_DIR" Keys Open Ready;
+        takes "a folder"; default Value("data/keys");
+        "The folder of signing keys, created with a first key at the first start. Not used where `PRIVATE_KEY_PATH` is set."
+    PrivateKeyPath "PRIVATE_KEY_PATH" Keys Open Ready;
+        takes "a PEM file"; default Unset("keys are kept in `KEYS_DIR`");
+        "A given RSA private key, used as it is and never rotated. `PUBLIC_KEY_PATH` belongs to it."
+    PublicKeyPath "PUBLIC_KEY_PATH" Keys Open Ready;
+        takes "a PEM file"; default Unset("keys are kept in `KEYS_DIR`");
+        "The public key that belongs to `PRIVATE_KEY_PATH`."
+    KeyId "KEY_ID" Keys Open Ready;
+        takes "1 to 128 of `A-Z a-z 0-9 . _ -`"; default Unset("the key's RFC 7638 thumbprint");
+        "The `kid` of the given key pair. `2024-01-key-1` takes over the tokens of the older service."
+    RsaBits "RSA_BITS" Keys Open Ready;
+        takes "`2048`, `3072` or `4096`"; default Value("2048");
+        "The size of new signing keys."
+    KeyRotationInterval "KEY_ROTATION_INTERVAL" Keys Open Ready;
+        takes "seconds, 7200 to 315360000"; default Unset("keys are rotated by `keys rotate` only");
+        "How long a key signs before the next one takes over by itself."
+
+    MasterKey "MASTER_KEY" Passwords Secret Ready;
+        takes "a password"; default Unset("a random password, printed once");
+        "The password of the user `admin` that the first start creates. Not read again afterwards."
+    PasswordHash "PASSWORD_HASH" Passwords Open Ready;
+        takes "`argon2id` or `bcrypt`"; default Value("argon2id");
+        "How new passwords are hashed. Hashes of the other kind go on working, and are replaced at the next sign-in."
+    HashingThreads "HASHING_THREADS" Passwords Open Ready;
+        takes "1 to 64"; default Unset("one for each CPU core");
+        "How many passwords are hashed at once."
+    HashingQueue "HASHING_QUEUE" Passwords Open Ready;
+        takes "1 to 10000"; default Value("4");
+        "How many more may wait; beyond that the answer is 503 at once."
+
+    EnableRateLimiting "ENABLE_RATE_LIMITING" Limits Open Ready;
+        takes "`true` or `false`"; default Value("true");
+        "Whether any of the limits below holds."
+    RateLimitPerIp "RATE_LIMIT_PER_IP" Limits Open Ready;
+        takes "1 to 1000000"; default Value("5");
+        "Password grants a minute from one address (an IPv6 /64 counts as one)."
+    RateLimitPerUsername "RATE_LIMIT_PER_USERNAME" Limits Open Ready;
+        takes "1 to 1000000"; default Value("10");
+        "Password grants an hour for one user name."
+    BruteForceThreshold "BRUTE_FORCE_THRESHOLD" Limits Open Ready;
+        takes "1 to 1000000"; default Value("5");
+        "Failures that lock a user name."
+    BruteForceThresholdPerIp "BRUTE_FORCE_THRESHOLD_PER_IP" Limits Open Ready;
+        takes "1 to 1000000"; default Value("10");
+        "Failures that lock an address."
+    BruteForceLockoutDuration "BRUTE_FORCE_LOCKOUT_DURATION" Limits Open Ready;
+        takes "seconds, 1 to 86400"; default Value("900");
+        "How long a lock lasts."
+    RefreshRateLimit "REFRESH_RATE_LIMIT" Limits Open Ready;
+        takes "1 to 100000000"; default Value("6000");
+        "Refresh grants a minute from one address."
+
+    LogLevel "LOG_LEVEL" Telemetry Open Ready;
+        takes "`error`, `warn`, `info`, `debug` or `trace`"; default Value("info");
+        "The least severe log line that is written. Any case; `WARNING` and `CRITICAL` are read as well."
+    LogFormat "LOG_FORMAT" Telemetry Open Ready;
+        takes "`json`, `text` or `auto`"; default Value("auto");
+        "How log lines are written; `auto` is text on a terminal and JSON elsewhere."
+    MetricsAddr "METRICS_ADDR" Telemetry Open Refused;
+        takes "an address and port"; default Unset("none");
+        "A listener of its own for `/metrics`."
+    OtlpEndpoint "OTLP_ENDPOINT" Telemetry Url Refused;
+        takes "a URL"; default Unset("none");
+        "Where traces are sent."
+}
+
+impl Key {
+    /// The setting of that name, written as after the prefix.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|key| key.entry().name == name)
+    }
+
+    /// The name that is most like a text, where one is like it at all: what was probably meant.
+    pub fn nearest(text: &str) -> Option<&'static str> {
+        let text = text.to_ascii_uppercase();
+        Self::ALL
+            .iter()
+            .map(|key| key.entry().name)
+            .map(|name| (strsim::normalized_damerau_levenshtein(name, &text), name))
+            .filter(|(likeness, _)| *likeness >= 0.6)
+            .max_by(|(one, _), (other, _)| one.total_cmp(other))
+            .map(|(_, name)| name)
+    }
+}

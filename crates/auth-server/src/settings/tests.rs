@@ -1,0 +1,370 @@
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use auth_domain::password::HashScheme;
+use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
+use rstest::rstest;
+
+use super::*;
+
+fn environment(variables: &[(&str, &str)]) -> Sources {
+    Sources {
+        environment: variables
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+            .collect(),
+        ..Sources::default()
+    }
+}
+
+fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn load(variables: &[(&str, &str)]) -> Settings {
+    Settings::load(&environment(variables)).unwrap()
+}
+
+fn complaint(variables: &[(&str, &str)]) -> String {
+    Settings::load(&environment(variables)).unwrap_err().to_string()
+}
+
+#[test]
+fn without_any_setting_everything_has_its_default() {
+    let settings = load(&[]);
+    assert_eq!(settings.listen.address().to_string(), "127.0.0.1:8003");
+    assert_eq!(settings.database.file, Path::new("data/auth.db"));
+    assert_eq!(settings.keys.place, KeyPlace::Folder("data/keys".into()));
+    assert_eq!(settings.limits, Some(Limits::default()));
+    assert_eq!(settings.passwords.scheme, HashScheme::OWASP_ARGON2ID);
+    assert_eq!(settings.tokens.password_grant, PasswordGrant::Offered);
+    assert_eq!(settings.tokens.issuer.url, "https://auth.codelab.local");
+    assert_eq!(settings.tokens.access_lifetime, Seconds::new(900));
+    assert_eq!(settings.tokens.refresh_lifetime, Seconds::new(2_592_000));
+    assert!(settings.warnings.is_empty());
+}
+
+#[test]
+fn every_name_of_the_table_is_unique_and_found() {
+    for key in Key::ALL {
+        assert_eq!(Key::named(key.entry().name), Some(*key));
+    }
+}
+
+#[test]
+fn the_settings_of_the_older_service_are_understood() {
+    let settings = load(&[
+        (
+            "AUTH_SERVICE__DB_URL",
+            "sqlite+aiosqlite:////var/lib/auth/auth.db",
+        ),
+        ("AUTH_SERVICE__JWT_ISSUER", "https://auth.example.com"),
+        ("AUTH_SERVICE__JWT_AUDIENCE", "api"),
+        ("AUTH_SERVICE__ACCESS_TOKEN_LIFETIME", "600"),
+        ("AUTH_SERVICE__REFRESH_TOKEN_LIFETIME", "86400"),
+        ("AUTH_SERVICE__PRIVATE_KEY_PATH", "/keys/private.pem"),
+        ("AUTH_SERVICE__PUBLIC_KEY_PATH", "/keys/public.pem"),
+        ("AUTH_SERVICE__MASTER_KEY", "a-long-master-key"),
+        ("AUTH_SERVICE__ENABLE_RATE_LIMITING", "True"),
+        ("AUTH_SERVICE__RATE_LIMIT_PER_IP", "7"),
+        ("AUTH_SERVICE__RATE_LIMIT_PER_USERNAME", "8"),
+        ("AUTH_SERVICE__BRUTE_FORCE_THRESHOLD", "9"),
+        ("AUTH_SERVICE__BRUTE_FORCE_LOCKOUT_DURATION", "10"),
+        ("AUTH_SERVICE__LOG_LEVEL", "WARNING"),
+        ("ENVIRONMENT", "staging"),
+        ("PORT", "9003"),
+    ]);
+    assert_eq!(settings.database.file, Path::new("/var/lib/auth/auth.db"));
+    assert_eq!(settings.tokens.issuer.audience, "api");
+    assert_eq!(settings.tokens.access_lifetime, Seconds::new(600));
+    let pair = KeyPlace::Pair {
+        private: "/keys/private.pem".into(),
+        public: "/keys/public.pem".into(),
+        kid: None,
+    };
+    assert_eq!(settings.keys.place, pair);
+    let limits = settings.limits.unwrap();
+    assert_eq!((limits.logins_per_network, limits.logins_per_account), (7, 8));
+    assert_eq!(
+        (limits.failures_per_account, limits.lockout),
+        (9, Seconds::new(10))
+    );
+    assert_eq!(settings.log.level, LogLevel::Warn);
+    assert_eq!(
+        (settings.environment, settings.listen.port),
+        (Environment::Staging, 9003)
+    );
+    assert_eq!(
+        settings.passwords.master_key.unwrap().expose(),
+        "a-long-master-key"
+    );
+}
+
+#[rstest]
+#[case(
+    "AUTH_SERVICE__ACCESS_TOKEN_LIFETIM",
+    "10",
+    "did you mean AUTH_SERVICE__ACCESS_TOKEN_LIFETIME?"
+)]
+#[case(
+    "AUTH_SERVICE__access_token_lifetime",
+    "10",
+    "did you mean AUTH_SERVICE__ACCESS_TOKEN_LIFETIME?"
+)]
+#[case("AUTH_SERVICE__QQQQ", "", "`auth-service config reference`")]
+#[case("AUTH_SERVICE__PORT_FILE", "/port", "is not a setting")]
+#[case("AUTH_SERVICE__MASTER_KEY_FILE", "/does/not/exist", "can't be read")]
+#[case(
+    "AUTH_SERVICE__CONFIG_FILE",
+    "/does/not/exist",
+    "the settings file can't be read"
+)]
+#[case(
+    "AUTH_SERVICE__ACCESS_TOKEN_LIFETIME",
+    "15m",
+    "'15m' must be a whole number of seconds from 1 to 86400"
+)]
+#[case("AUTH_SERVICE__ACCESS_TOKEN_LIFETIME", "0", "from 1 to 86400")]
+#[case("PORT", "80030", "must be a whole number from 0 to 65535")]
+#[case("ENVIRONMENT", "prod", "development, test, staging, production")]
+#[case("AUTH_SERVICE__HOST", "example.com", "must be an IP address")]
+#[case(
+    "AUTH_SERVICE__DB_URL",
+    "postgresql+asyncpg://u:pencil@h/db",
+    "names PostgreSQL"
+)]
+#[case("AUTH_SERVICE__DB_URL", "mysql://h/db", "must be sqlite:///FILE")]
+#[case("AUTH_SERVICE__DB_URL", "sqlite://", "names no file")]
+#[case("AUTH_SERVICE__DB_URL", "sqlite:///data/", "names a folder")]
+#[case("AUTH_SERVICE__DB_URL", "sqlite:///a.db?mode=ro", "takes no parameters")]
+#[case("AUTH_SERVICE__JWT_ISSUER", "auth.example.com", "RFC 8414 section 2")]
+#[case("AUTH_SERVICE__JWT_ISSUER", "https://h/?a", "RFC 8414 section 2")]
+#[case("AUTH_SERVICE__BASE_PATH", "auth", "must be a path")]
+#[case("AUTH_SERVICE__BASE_PATH", "/a/../b", "must be a path")]
+#[case("AUTH_SERVICE__REUSE_REVOKES", "all", "chain, user_client")]
+#[case("AUTH_SERVICE__PASSWORD_HASH", "md5", "argon2id, bcrypt")]
+#[case("AUTH_SERVICE__RSA_BITS", "1024", "2048, 3072, 4096")]
+#[case("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.0/40", "'10.0.0.0/40' is none")]
+#[case("AUTH_SERVICE__TRUSTED_PROXIES", ",", "must be networks")]
+#[case("AUTH_SERVICE__ENABLE_RATE_LIMITING", "maybe", "must be true or false")]
+#[case("AUTH_SERVICE__MASTER_KEY", "short", "at least 8 characters")]
+#[case("AUTH_SERVICE__PRIVATE_KEY_PATH", "/k.pem", "needs PUBLIC_KEY_PATH")]
+#[case("AUTH_SERVICE__PUBLIC_KEY_PATH", "/k.pem", "needs PRIVATE_KEY_PATH")]
+#[case("AUTH_SERVICE__KEY_ID", "k1", "PRIVATE_KEY_PATH, which is not set")]
+#[case("AUTH_SERVICE__KEY_ID", "../k1", "letters, digits")]
+#[case(
+    "AUTH_SERVICE__DB_READ_URL",
+    "postgresql://h/db",
+    "not available in this version"
+)]
+#[case("AUTH_SERVICE__TLS_CERT_PATH", "/c.pem", "not available in this version")]
+#[case("AUTH_SERVICE__TLS_KEY_PATH", "/k.pem", "not available in this version")]
+#[case("AUTH_SERVICE__CORS_ALLOWED_ORIGINS", "*", "not available in this version")]
+#[case("AUTH_SERVICE__METRICS_ADDR", "127.0.0.1:9", "not available in this version")]
+#[case("AUTH_SERVICE__OTLP_ENDPOINT", "http://h", "not available in this version")]
+fn a_wrong_setting_is_named_with_what_would_be_right(
+    #[case] name: &str,
+    #[case] value: &str,
+    #[case] advice: &str,
+) {
+    let complaint = complaint(&[(name, value)]);
+    assert!(complaint.starts_with(name), "{complaint}");
+    assert!(complaint.contains(advice), "{complaint}");
+    assert!(!complaint.contains("pencil"), "{complaint}");
+}
+
+#[test]
+fn a_settings_file_that_is_not_there_is_named() {
+    let complaint = complaint(&[("AUTH_SERVICE__CONFIG_FILE", "/does/not/exist.toml")]);
+    assert!(
+        complaint.starts_with("/does/not/exist.toml: the settings file can't be read"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once() {
+    let complaint = complaint(&[
+        ("PORT", "x"),
+        ("AUTH_SERVICE__WORKERS", "0"),
+        ("AUTH_SERVICE__LOG_LEVEL", "loud"),
+    ]);
+    assert_eq!(complaint.lines().count(), 3, "{complaint}");
+}
+
+#[test]
+fn a_variable_with_an_empty_value_counts_as_not_set() {
+    let settings = load(&[
+        ("AUTH_SERVICE__REDIS_URL", ""),
+        ("AUTH_SERVICE__PORT", ""),
+        ("PORT", ""),
+    ]);
+    assert_eq!(settings.listen.port, 8003);
+    assert!(settings.warnings.is_empty());
+}
+
+#[test]
+fn each_layer_goes_over_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(
+        folder.path(),
+        "a.toml",
+        "port = 1001\nworkers = 3\nhost = \"::1\"\n",
+    );
+    let mut sources = environment(&[("PORT", "1002"), ("AUTH_SERVICE__WORKERS", "4")]);
+    sources.config_file = Some(path);
+    let settings = Settings::load(&sources).unwrap();
+    assert_eq!((settings.listen.port, settings.listen.workers), (1002, Some(4)));
+    assert_eq!(settings.listen.host.to_string(), "::1");
+
+    sources
+        .environment
+        .push(("AUTH_SERVICE__PORT".into(), "1003".into()));
+    assert_eq!(Settings::load(&sources).unwrap().listen.port, 1003);
+
+    sources.flags.push(Flag {
+        key: Key::Port,
+        value: "1004".to_owned(),
+        written: "--port",
+    });
+    assert_eq!(Settings::load(&sources).unwrap().listen.port, 1004);
+}
+
+#[test]
+fn a_settings_file_may_hold_texts_numbers_truths_and_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "jwt_audience = \"api\"\nclock_skew = 0\npassword_grant_enabled = false\n\
+                trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nreuse_revokes = 'user_client'\n";
+    let path = file(folder.path(), "a.toml", text);
+    let settings = load(&[("AUTH_SERVICE__CONFIG_FILE", path.to_str().unwrap())]);
+    assert_eq!(settings.tokens.issuer.audience, "api");
+    assert_eq!(settings.tokens.issuer.clock_skew, Seconds::ZERO);
+    assert_eq!(settings.tokens.password_grant, PasswordGrant::Off);
+    assert_eq!(settings.tokens.reuse_revokes, ReuseRevokes::UserClient);
+    assert_eq!(settings.listen.trusted_proxies.len(), 2);
+}
+
+#[rstest]
+#[case(
+    "acess_token_lifetime = 9",
+    "acess_token_lifetime in",
+    "did you mean access_token_lifetime?"
+)]
+#[case("PORT = 9", "PORT in", "did you mean port?")]
+#[case("[server]\nport = 9", "server in", "is not a setting")]
+#[case("port = [9]", "port in", "must be a text, a number")]
+#[case("port = 'x'", "port in", "from 0 to 65535")]
+#[case("host = '::1'\nmaster_key = pencil", "a.toml, line 2", "is not valid TOML")]
+fn a_wrong_line_of_a_settings_file_is_named(#[case] text: &str, #[case] place: &str, #[case] advice: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = Sources {
+        config_file: Some(file(folder.path(), "a.toml", text)),
+        ..Sources::default()
+    };
+    let complaint = Settings::load(&sources).unwrap_err().to_string();
+    assert!(
+        complaint.contains(place) && complaint.contains(advice),
+        "{complaint}"
+    );
+    assert!(!complaint.contains("pencil"), "{complaint}");
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_but_not_from_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), "master", "Correct-Horse-7\n");
+    let variable = ("AUTH_SERVICE__MASTER_KEY_FILE", path.to_str().unwrap());
+    let settings = load(&[variable]);
+    assert_eq!(settings.passwords.master_key.unwrap().expose(), "Correct-Horse-7");
+    let complaint = complaint(&[variable, ("AUTH_SERVICE__MASTER_KEY", "Another-Horse-7")]);
+    assert!(complaint.contains("is set twice"), "{complaint}");
+    assert!(!complaint.contains("Horse"), "{complaint}");
+}
+
+#[test]
+fn a_key_pair_goes_with_its_own_name_and_without_rotation() {
+    let pair = [
+        ("AUTH_SERVICE__PRIVATE_KEY_PATH", "/a.pem"),
+        ("AUTH_SERVICE__PUBLIC_KEY_PATH", "/b.pem"),
+        ("AUTH_SERVICE__KEY_ID", "2024-01-key-1"),
+    ];
+    let KeyPlace::Pair { kid, .. } = load(&pair).keys.place else {
+        panic!("a pair")
+    };
+    assert_eq!(kid.as_deref(), Some("2024-01-key-1"));
+    let mut rotating = pair.to_vec();
+    rotating.push(("AUTH_SERVICE__KEY_ROTATION_INTERVAL", "7776000"));
+    assert!(complaint(&rotating).contains("never rotated"));
+}
+
+#[test]
+fn what_is_accepted_but_not_used_is_a_warning() {
+    let settings = load(&[
+        ("AUTH_SERVICE__REDIS_URL", "redis://:pencil@h/0"),
+        ("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.0/8"),
+    ]);
+    let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("AUTH_SERVICE__REDIS_URL") && !warnings[0].contains("pencil"));
+    assert!(warnings[1].contains("X-Forwarded-For"));
+}
+
+#[test]
+fn production_refuses_plain_http_unless_a_proxy_is_named() {
+    let refused = load(&[("ENVIRONMENT", "production")]).check_transport();
+    assert!(refused.unwrap_err().to_string().contains("TRUSTED_PROXIES"));
+    let behind_proxy = load(&[
+        ("ENVIRONMENT", "production"),
+        ("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.1"),
+    ]);
+    assert_eq!(behind_proxy.check_transport(), Ok(()));
+    assert_eq!(load(&[]).check_transport(), Ok(()));
+}
+
+#[test]
+fn limits_can_be_switched_off() {
+    assert_eq!(
+        load(&[("AUTH_SERVICE__ENABLE_RATE_LIMITING", "false")]).limits,
+        None
+    );
+}
+
+#[rstest]
+#[case("postgresql://u:pencil@h:5/db", "postgresql://******@h:5/db")]
+#[case("postgresql://u:pen/cil@h/db", "postgresql://******@h/db")]
+#[case("sqlite:///data/auth.db", "sqlite:///data/auth.db")]
+#[case("redis://h:6379/0", "redis://h:6379/0")]
+#[case("u:pencil", "******")]
+fn a_url_is_shown_without_what_stands_before_its_host(#[case] url: &str, #[case] shown: &str) {
+    assert_eq!(values::mask_url(url), shown);
+}
+
+#[test]
+fn the_report_names_sources_and_shows_no_secret() {
+    let sources = environment(&[
+        ("AUTH_SERVICE__MASTER_KEY", "pencil-pencil"),
+        ("AUTH_SERVICE__REDIS_URL", "redis://:pencil@h/0"),
+        ("PORT", "1"),
+    ]);
+    let layers = Layers::read(&sources).unwrap();
+    let lines = report::effective(&layers);
+    let find = |name| lines.iter().find(|line| line.name == name).unwrap();
+    assert_eq!(find("PORT").source, "environment, PORT");
+    assert_eq!(find("HOST").source, "default");
+    assert_eq!(find("MASTER_KEY").value.as_deref(), Some(report::MASK));
+    assert_eq!(lines.len(), Key::ALL.len());
+    assert!(!format!("{lines:?}{layers:?}{:?}", Settings::load(&sources)).contains("pencil"));
+}
+
+#[test]
+fn the_reference_in_the_repository_is_the_one_of_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/SETTINGS.md");
+    let written = std::fs::read_to_string(path).unwrap();
+    assert_eq!(
+        written,
+        reference::markdown(),
+        "write it anew: auth-service config reference > docs/SETTINGS.md"
+    );
+}

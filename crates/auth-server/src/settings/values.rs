@@ -1,0 +1,217 @@
+//! Reads one value each: from a text to a validated type, or to a sentence that says what is right.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use auth_domain::time::Seconds;
+use ipnet::IpNet;
+
+/// What a parser answers: the value, or what would be right.
+pub type Parsed<T> = Result<T, String>;
+
+/// A whole number within bounds.
+pub fn number(within: RangeInclusive<u32>) -> impl Fn(&str) -> Parsed<u32> {
+    move |text| {
+        text.parse()
+            .ok()
+            .filter(|number| within.contains(number))
+            .ok_or_else(|| {
+                format!(
+                    "must be a whole number from {} to {}",
+                    within.start(),
+                    within.end()
+                )
+            })
+    }
+}
+
+/// A whole number of things within bounds.
+pub fn count(within: RangeInclusive<u32>) -> impl Fn(&str) -> Parsed<usize> {
+    let number = number(within);
+    move |text| number(text).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+/// A whole number of seconds within bounds.
+pub fn seconds(within: RangeInclusive<u32>) -> impl Fn(&str) -> Parsed<Seconds> {
+    move |text| {
+        text.parse()
+            .ok()
+            .filter(|number| within.contains(number))
+            .map(Seconds::new)
+            .ok_or_else(|| {
+                format!(
+                    "must be a whole number of seconds from {} to {}",
+                    within.start(),
+                    within.end()
+                )
+            })
+    }
+}
+
+/// A port.
+pub fn port(text: &str) -> Parsed<u16> {
+    text.parse()
+        .map_err(|_| "must be a whole number from 0 to 65535".to_owned())
+}
+
+/// Yes or no, in the spellings that the older service read.
+pub fn truth(text: &str) -> Parsed<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
+    }
+}
+
+/// An address to listen on.
+pub fn host(text: &str) -> Parsed<IpAddr> {
+    if text == "localhost" {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    text.parse()
+        .map_err(|_| "must be an IP address such as 127.0.0.1 or ::1, or localhost".to_owned())
+}
+
+/// One of several names, each of which stands for a value.
+pub fn one_of<T: Copy>(names: &'static [(&'static str, T)]) -> impl Fn(&str) -> Parsed<T> {
+    move |text| {
+        names
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(text))
+            .map(|(_, value)| *value)
+            .ok_or_else(|| {
+                let names: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+                format!("must be one of: {}", names.join(", "))
+            })
+    }
+}
+
+/// A prefix of paths: begins with a slash, does not end in one.
+pub fn base_path(text: &str) -> Parsed<String> {
+    let path = text.trim_end_matches('/');
+    let is_plain = path.split('/').skip(1).all(is_plain_segment);
+    if path.is_empty() {
+        Ok(String::new())
+    } else if path.starts_with('/') && is_plain {
+        Ok(path.to_owned())
+    } else {
+        Err("must be a path such as /auth, of letters, digits, '-', '_' and '.'".to_owned())
+    }
+}
+
+fn is_plain_segment(segment: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(is_plain)
+}
+
+/// An issuer (RFC 8414 section 2): a URL without query and fragment. Plain http is let through for trying out.
+pub fn issuer(text: &str) -> Parsed<String> {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    let is_good = rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && !rest.starts_with('/')
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'\\' | b'@'))
+    });
+    if is_good {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "must be a URL such as https://auth.example.com, without query and fragment (RFC 8414 section 2)"
+                .to_owned(),
+        )
+    }
+}
+
+/// A short text of printable characters.
+pub fn text(text: &str) -> Parsed<String> {
+    if text.len() <= 255 && !text.is_empty() && !text.chars().any(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a text of 1 to 255 printable characters".to_owned())
+    }
+}
+
+/// A key's name.
+pub fn key_id(text: &str) -> Parsed<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if (1..=128).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('.') {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 128 letters, digits, '-', '_' and '.', the first not a '.'".to_owned())
+    }
+}
+
+/// A file or folder.
+pub fn path(text: &str) -> Parsed<PathBuf> {
+    Ok(PathBuf::from(text))
+}
+
+/// The file of a SQLite database, from a URL as SQLAlchemy writes it: three slashes are relative, four absolute.
+pub fn database_file(text: &str) -> Parsed<PathBuf> {
+    const RIGHT: &str =
+        "must be sqlite:///FILE, such as sqlite:///data/auth.db (four slashes where FILE is absolute)";
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(RIGHT.to_owned());
+    };
+    match scheme {
+        "sqlite" | "sqlite+aiosqlite" => {}
+        "postgresql" | "postgres" | "postgresql+asyncpg" | "postgresql+psycopg" | "postgresql+psycopg2" => {
+            return Err(format!(
+                "names PostgreSQL, which this version has no driver for; it {RIGHT}"
+            ));
+        }
+        _ => return Err(RIGHT.to_owned()),
+    }
+    match rest.strip_prefix('/') {
+        Some("" | ":memory:") | None => Err(format!(
+            "names no file, and a database in memory keeps nothing; it {RIGHT}"
+        )),
+        Some(file) if file.contains(['?', '#']) => {
+            Err(format!("takes no parameters after the file; it {RIGHT}"))
+        }
+        Some(file) if file.ends_with('/') => Err(format!("names a folder; it {RIGHT}")),
+        Some(file) => Ok(PathBuf::from(file)),
+    }
+}
+
+/// Networks in CIDR form, or single addresses, separated by commas or white space; at least one.
+pub fn networks(text: &str) -> Parsed<Vec<IpNet>> {
+    let wrong = |part: &str| {
+        format!("must be networks such as 10.0.0.0/8 or 192.0.2.7, separated by commas; '{part}' is none")
+    };
+    let networks = text
+        .split([',', ' '])
+        .filter(|part| !part.is_empty())
+        .map(|part| network(part).ok_or_else(|| wrong(part)))
+        .collect::<Result<Vec<_>, _>>()?;
+    if networks.is_empty() {
+        return Err(wrong(text));
+    }
+    Ok(networks)
+}
+
+fn network(part: &str) -> Option<IpNet> {
+    part.parse::<IpNet>()
+        .ok()
+        .or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// A URL with its user name and password, if it has any, replaced.
+pub fn mask_url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return "******".to_owned();
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    // A password may hold a '/', so what is before the last '@' of the whole is hidden, not only of the authority.
+    match (authority.rsplit_once('@'), tail.rsplit_once('@')) {
+        (_, Some((_, after))) => format!("{scheme}://******@{after}"),
+        (Some((_, host)), None) => format!("{scheme}://******@{host}{tail}"),
+        (None, None) => text.to_owned(),
+    }
+}
