@@ -221,9 +221,11 @@ impl Worker {
                     password,
                     stored,
                     reply,
-                } => self.answer(reply, |worker| worker.computer.verify(&password, stored.as_ref())),
+                } => {
+                    self.answer(reply, |worker| worker.computer.verify(&password, stored.as_ref()));
+                }
                 Job::Hash { password, reply } => {
-                    self.answer(reply, |worker| worker.computer.hash(&password, &*worker.random))
+                    self.answer(reply, |worker| worker.computer.hash(&password, &*worker.random));
                 }
             }
         }
