@@ -1,0 +1,61 @@
+//! The grants as a whole, over the fakes: who gets what, what is written, and what every refusal leaves behind.
+
+mod overtaken;
+mod password;
+mod refresh;
+mod walks;
+
+use auth_domain::audit::AuditRecord;
+use auth_domain::client::{Client, ClientPolicy, RotationPolicy};
+use auth_domain::refusal::Refusal;
+use auth_domain::scope::Scope;
+use auth_domain::time::Seconds;
+use auth_domain::token_service::{Answer, Outcome};
+use auth_testkit::{TestBed, build};
+
+/// The refusal of an answer that is expected to have one.
+fn refused(answer: Answer) -> Refusal {
+    match answer.outcome {
+        Outcome::Refused(refusal) => refusal,
+        Outcome::Granted(_) => panic!("granted"),
+        Outcome::Unavailable(outage) => panic!("unavailable: {outage:?}"),
+    }
+}
+
+/// The names of the events in the audit trail.
+fn events(bed: &TestBed) -> Vec<&'static str> {
+    bed.store
+        .audit_trail()
+        .iter()
+        .map(|row| row.event.event_type())
+        .collect()
+}
+
+fn last_row(bed: &TestBed) -> AuditRecord {
+    bed.store.audit_trail().pop().expect("there is a row")
+}
+
+fn password_form<'a>(username: &'a str, password: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("grant_type", "password"),
+        ("client_id", build::FLUTTER),
+        ("username", username),
+        ("password", password),
+    ]
+}
+
+fn scope(text: &str) -> Scope {
+    Scope::parse(text).unwrap()
+}
+
+/// The public client with a retry window.
+fn client_with_window(seconds: u32) -> Client {
+    let rotation = RotationPolicy::from_window(Seconds::new(seconds));
+    Client {
+        policy: ClientPolicy {
+            rotation,
+            ..ClientPolicy::default()
+        },
+        ..build::flutter_client()
+    }
+}

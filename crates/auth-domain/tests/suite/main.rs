@@ -1,0 +1,21 @@
+//! The domain's whole suite: rules by tables and properties, grants over the fakes of the testkit. No IO.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that finds what it did not expect stops there"
+)]
+
+mod chain;
+mod claims;
+mod client_auth;
+mod grants;
+mod ids;
+mod keys;
+mod passwords;
+mod redeem;
+mod requests;
+mod scopes;
+mod throttling;
+mod users;
