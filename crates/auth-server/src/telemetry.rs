@@ -1,1 +1,266 @@
-//! Log lines and metrics. Never a secret in either.
+//! Log lines and metrics, derived from what a request came to in one place. Never a secret in either: no token, no
+//! password, no user name, no address of a mailbox.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use auth_domain::client::GrantType;
+use auth_domain::id::ClientId;
+use auth_domain::ports::Unavailable;
+use auth_domain::refusal::{GrantFault, Refusal};
+use auth_domain::token_service::{Answer, Facts, Outcome, RotationResult};
+use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
+
+use crate::http::incoming::Incoming;
+
+mod log;
+mod meters;
+
+pub use log::{LogFormat, LogGuard, TelemetryError, init};
+
+/// How many observations are recorded between two sweeps of the histograms' raw samples. It bounds their memory
+/// though nobody may ever scrape.
+const OBSERVATIONS_PER_SWEEP: u32 = 4_096;
+
+/// Where the metrics of this process are read from.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: PrometheusHandle,
+    observations: AtomicU32,
+}
+
+/// Measures how long something takes. Not a clock: it knows no time of day, only the time between two calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts to measure.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since the start.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+impl Telemetry {
+    /// The recorder of the process, installed by the first call.
+    ///
+    /// # Errors
+    /// Where the process has a recorder already that is not ours.
+    pub fn install() -> Result<Self, TelemetryError> {
+        meters::global().map(Self::reading)
+    }
+
+    /// A recorder of its own, which the caller makes the current one of a thread: for tests that share a process.
+    pub fn local() -> (PrometheusRecorder, Self) {
+        let recorder = meters::recorder();
+        let telemetry = Self::reading(recorder.handle());
+        (recorder, telemetry)
+    }
+
+    fn reading(metrics: PrometheusHandle) -> Self {
+        Self {
+            metrics,
+            observations: AtomicU32::new(0),
+        }
+    }
+
+    /// All metrics in the text format of Prometheus.
+    pub fn render(&self) -> String {
+        metrics::counter!(meters::LOG_LINES_DROPPED).absolute(log::dropped_lines());
+        self.metrics.render()
+    }
+
+    /// Records what a token request came to: one log line, and its metrics.
+    pub fn token_answered(&self, answer: &Answer, incoming: &Incoming, status: u16, took: Duration) {
+        count(answer, status, took);
+        write_line(answer, incoming, status, took);
+        let observations = self.observations.fetch_add(1, Ordering::Relaxed);
+        if observations.is_multiple_of(OBSERVATIONS_PER_SWEEP) {
+            self.metrics.run_upkeep();
+        }
+    }
+}
+
+/// Records that something the server needs did not answer a request other than for a token.
+pub fn outage(outage: &Unavailable, incoming: &Incoming) {
+    let correlation_id = &*incoming.context.correlation_id;
+    let cause = causes(outage);
+    tracing::error!(
+        event_type = "unavailable",
+        correlation_id,
+        operation = outage.what,
+        cause,
+        "unavailable"
+    );
+}
+
+/// Records a panic that was caught on its way out of a handler.
+pub fn panicked(correlation_id: &str) {
+    metrics::counter!(meters::PANICS).increment(1);
+    tracing::error!(
+        event_type = "panic",
+        correlation_id,
+        "a handler panicked; the request was answered by status 500"
+    );
+}
+
+fn count(answer: &Answer, status: u16, took: Duration) {
+    let facts = &answer.facts;
+    let grant_type = facts.grant_type.map_or("unknown", GrantType::as_str);
+    metrics::counter!(meters::REQUESTS, "grant_type" => grant_type, "status" => meters::status_label(status))
+        .increment(1);
+    metrics::histogram!(meters::DURATION, "grant_type" => grant_type).record(took);
+    if let Some(profile) = facts.wire_profile {
+        metrics::counter!(meters::PROFILE_USES, "profile" => profile.as_str()).increment(1);
+    }
+    if let Some(result) = facts.rotation {
+        metrics::counter!(meters::ROTATIONS, "result" => result.as_str()).increment(1);
+        if result == RotationResult::Reuse {
+            metrics::counter!(meters::REUSES).increment(1);
+        }
+    }
+    if let Outcome::Refused(refusal) = answer.outcome {
+        count_refusal(refusal, facts, grant_type);
+    }
+}
+
+fn count_refusal(refusal: Refusal, facts: &Facts, grant_type: &'static str) {
+    match refusal {
+        Refusal::InvalidGrant(fault) if facts.grant_type == Some(GrantType::Password) => {
+            metrics::counter!(meters::FAILED_LOGINS, "reason" => fault.as_str()).increment(1);
+        }
+        Refusal::Locked { .. } => {
+            metrics::counter!(meters::FAILED_LOGINS, "reason" => "locked").increment(1);
+            metrics::counter!(meters::LOCKED).increment(1);
+        }
+        Refusal::RateLimited { .. } => {
+            metrics::counter!(meters::RATE_LIMITED, "grant_type" => grant_type).increment(1);
+        }
+        Refusal::Saturated { .. } => metrics::counter!(meters::SATURATED).increment(1),
+        Refusal::InvalidGrant(_)
+        | Refusal::InvalidRequest(_)
+        | Refusal::InvalidClient(_)
+        | Refusal::UnauthorizedClient
+        | Refusal::UnsupportedGrantType
+        | Refusal::InvalidScope => {}
+    }
+}
+
+/// The level is part of a macro's name, and the fields are the same at each.
+macro_rules! line {
+    ($level:ident, $answer:expr, $incoming:expr, $status:expr, $took:expr, $($own:tt)*) => {{
+        let (facts, incoming) = (&$answer.facts, $incoming);
+        tracing::$level!(
+            event_type = event_type($answer),
+            correlation_id = &*incoming.context.correlation_id,
+            trace_id = incoming.trace_id.as_deref(),
+            client_id = facts.client_id.as_ref().map(ClientId::as_str),
+            user_id = facts.user_id.map(tracing::field::display),
+            session_id = facts.session_id.map(tracing::field::display),
+            grant_type = facts.grant_type.map(GrantType::as_str),
+            ip_address = incoming.context.ip.map(tracing::field::display),
+            user_agent = incoming.context.user_agent.as_deref(),
+            status = $status,
+            duration_ms = $took.as_secs_f64() * 1_000.0,
+            $($own)*
+        )
+    }};
+}
+
+fn write_line(answer: &Answer, incoming: &Incoming, status: u16, took: Duration) {
+    match &answer.outcome {
+        Outcome::Granted(granted) => {
+            line!(info, answer, incoming, status, took, scope = %granted.scope, "token issued");
+        }
+        Outcome::Refused(refusal) if is_alarming(*refusal) => {
+            line!(
+                warn,
+                answer,
+                incoming,
+                status,
+                took,
+                reason = reason(*refusal),
+                "token refused"
+            );
+        }
+        Outcome::Refused(refusal) => {
+            line!(
+                info,
+                answer,
+                incoming,
+                status,
+                took,
+                reason = reason(*refusal),
+                "token refused"
+            );
+        }
+        Outcome::Unavailable(outage) => {
+            let cause = causes(outage);
+            line!(
+                error,
+                answer,
+                incoming,
+                status,
+                took,
+                operation = outage.what,
+                cause,
+                "token request failed"
+            );
+        }
+    }
+}
+
+/// The names are those of the audit trail where there is a row of that kind.
+fn event_type(answer: &Answer) -> &'static str {
+    let is_refresh = answer.facts.grant_type == Some(GrantType::RefreshToken);
+    match &answer.outcome {
+        Outcome::Granted(_) if is_refresh => "token_refresh",
+        Outcome::Granted(_) => "login_success",
+        Outcome::Refused(Refusal::InvalidGrant(GrantFault::Reuse)) => "security_incident",
+        Outcome::Refused(Refusal::InvalidGrant(_)) if is_refresh => "token_invalid",
+        Outcome::Refused(Refusal::InvalidGrant(_)) => "login_failed",
+        Outcome::Refused(Refusal::RateLimited { .. } | Refusal::Locked { .. }) => "rate_limit_exceeded",
+        Outcome::Refused(_) => "token_refused",
+        Outcome::Unavailable(_) => "unavailable",
+    }
+}
+
+const fn is_alarming(refusal: Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::InvalidGrant(GrantFault::Reuse)
+            | Refusal::RateLimited { .. }
+            | Refusal::Locked { .. }
+            | Refusal::Saturated { .. }
+    )
+}
+
+const fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::InvalidRequest(_) => "invalid_request",
+        Refusal::InvalidClient(_) => "invalid_client",
+        Refusal::UnauthorizedClient => "unauthorized_client",
+        Refusal::UnsupportedGrantType => "unsupported_grant_type",
+        Refusal::InvalidScope => "invalid_scope",
+        Refusal::InvalidGrant(fault) => fault.as_str(),
+        Refusal::RateLimited { .. } => "rate_limited",
+        Refusal::Locked { .. } => "locked",
+        Refusal::Saturated { .. } => "saturated",
+    }
+}
+
+/// An error's causes, the nearest first.
+fn causes(outage: &Unavailable) -> String {
+    let mut text = outage.source.to_string();
+    let mut next = outage.source.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,1 +1,163 @@
 //! Counters kept in the process: the `Throttle` port without Redis, bounded in memory.
+//!
+//! Judging is the domain's; here it is only remembered. No lock is held across anything that waits.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use auth_domain::ports::Throttle;
+use auth_domain::throttle::{Count, Counter, CounterKey, Judgement, Pardon, Verdict, judge};
+use auth_domain::time::Timestamp;
+
+/// The counters that are kept at most, unless said otherwise: about 20 MB under a flood of strangers.
+pub const DEFAULT_CAPACITY: usize = 100_000;
+/// How many counters whose window has ended are forgotten at each request: more than one request can add, so that
+/// they never pile up.
+const FORGOTTEN_PER_HIT: usize = 4;
+
+/// Counters in the memory of this process.
+#[derive(Debug)]
+pub struct InProcessThrottle {
+    counts: Mutex<Counts>,
+}
+
+impl InProcessThrottle {
+    /// Keeps at most so many counters. When they are full, those whose window has ended go first, then those that
+    /// were idle for longest.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            counts: Mutex::new(Counts::new(capacity)),
+        }
+    }
+
+    /// How many counters are kept now.
+    pub fn len(&self) -> usize {
+        self.with(|counts| counts.entries.len())
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Counts) -> T) -> T {
+        // Nothing in here panics half way; should it ever, a count that is off by one is better than no limit.
+        work(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Default for InProcessThrottle {
+    fn default() -> Self {
+        Self::new(DEFAULT_CAPACITY)
+    }
+}
+
+#[async_trait]
+impl Throttle for InProcessThrottle {
+    async fn hit(&self, counters: &[Counter], now: Timestamp) -> Verdict {
+        self.with(|counts| counts.hit(counters, now))
+    }
+
+    async fn pardon(&self, pardons: &[Pardon]) {
+        self.with(|counts| {
+            for pardon in pardons {
+                counts.pardon(*pardon);
+            }
+        });
+    }
+}
+
+/// The counters, with an order of their use and one of their end, each a number that no two share.
+#[derive(Debug)]
+struct Counts {
+    capacity: usize,
+    uses: u64,
+    entries: HashMap<CounterKey, Entry>,
+    by_use: BTreeMap<u64, CounterKey>,
+    by_end: BTreeMap<(Timestamp, u64), CounterKey>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    count: Count,
+    used: u64,
+}
+
+impl Counts {
+    fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            uses: 0,
+            entries: HashMap::new(),
+            by_use: BTreeMap::new(),
+            by_end: BTreeMap::new(),
+        }
+    }
+
+    fn hit(&mut self, counters: &[Counter], now: Timestamp) -> Verdict {
+        self.forget_ended(now);
+        let mut raised = Vec::with_capacity(counters.len());
+        for counter in counters {
+            let standing = self.entries.get(&counter.key).map(|entry| entry.count);
+            match judge(counter, standing, now) {
+                Judgement::Room(count) => raised.push((counter.key, count)),
+                Judgement::Full { count, is_first } => {
+                    self.put(counter.key, count);
+                    return Verdict::Full {
+                        kind: counter.kind,
+                        retry_after: now.seconds_until(count.ends_at),
+                        is_first,
+                    };
+                }
+            }
+        }
+        for (key, count) in raised {
+            self.put(key, count);
+        }
+        Verdict::Allowed
+    }
+
+    fn pardon(&mut self, pardon: Pardon) {
+        let Some(entry) = self.forget(pardon.key()) else {
+            return;
+        };
+        if let Some(count) = pardon.apply(entry.count) {
+            self.put(pardon.key(), count);
+        }
+    }
+
+    fn put(&mut self, key: CounterKey, count: Count) {
+        self.forget(key);
+        if self.entries.len() >= self.capacity
+            && let Some((_, idle)) = self.by_use.first_key_value()
+        {
+            let idle = *idle;
+            self.forget(idle);
+        }
+        self.uses += 1;
+        let used = self.uses;
+        self.entries.insert(key, Entry { count, used });
+        self.by_use.insert(used, key);
+        self.by_end.insert((count.ends_at, used), key);
+    }
+
+    fn forget(&mut self, key: CounterKey) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        self.by_use.remove(&entry.used);
+        self.by_end.remove(&(entry.count.ends_at, entry.used));
+        Some(entry)
+    }
+
+    fn forget_ended(&mut self, now: Timestamp) {
+        for _ in 0..FORGOTTEN_PER_HIT {
+            match self.by_end.first_key_value() {
+                Some(((ends_at, _), key)) if *ends_at <= now => {
+                    let key = *key;
+                    self.forget(key);
+                }
+                Some(_) | None => return,
+            }
+        }
+    }
+}

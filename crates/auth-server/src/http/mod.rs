@@ -5,9 +5,37 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::web::{self, Bytes, Data, ServiceConfig};
+use actix_web::{App, Error, FromRequest, Handler, HttpServer, Resource, Responder};
 use auth_domain::ports::{Clock, Random, StoreProbe, TokenSigner};
 use auth_domain::token_service::TokenService;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::telemetry::Telemetry;
+
+pub mod basic;
+mod discovery;
+mod edge;
+mod fallback;
+pub mod form;
+pub mod incoming;
+pub mod openapi;
+mod operations;
+mod token;
+pub mod wire;
+
+/// Where the server's metadata is found (RFC 8414 section 3).
+const METADATA: &str = "/.well-known/oauth-authorization-server";
+/// Idle connections are kept open for longer than any proxy in front keeps them, so that it never writes into one
+/// that is just being closed.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a request's head may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to see that it is being hung up on.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections that one worker holds open; more wait in the system's queue.
+const CONNECTIONS_PER_WORKER: usize = 10_000;
 
 /// What the handlers call.
 #[derive(Clone)]
@@ -35,11 +63,115 @@ pub struct HttpSettings {
     pub shutdown_timeout: Duration,
 }
 
-/// Starts to serve on a bound listener. The returned server is driven by awaiting it, and stopped, after it has
-/// finished what it has begun, through its handle.
+/// What is shared by all workers.
+pub struct State {
+    services: Services,
+    telemetry: Telemetry,
+    metadata: Bytes,
+    /// The path of the issuer URL, which clients put after [`METADATA`] (RFC 8414 section 3.1).
+    issuer_path: String,
+    openapi: Bytes,
+}
+
+impl State {
+    /// Prepares what never changes while the server runs.
+    ///
+    /// # Errors
+    /// Where a document can't be written as JSON.
+    pub fn new(services: Services, telemetry: Telemetry) -> io::Result<Self> {
+        let metadata = discovery::Metadata::of(services.tokens.policy());
+        Ok(Self {
+            issuer_path: discovery::path_of(&services.tokens.policy().issuer.url).to_owned(),
+            metadata: serde_json::to_vec(&metadata)?.into(),
+            openapi: openapi::document()?.into(),
+            services,
+            telemetry,
+        })
+    }
+}
+
+/// Starts to serve on a bound listener. The returned server is driven by awaiting it, and stopped by SIGTERM, by
+/// SIGINT, or through its handle, each time after it has finished what it has begun.
 ///
 /// # Errors
-/// Where the listener can't be used.
-pub fn serve(_services: Services, _settings: HttpSettings, _listener: TcpListener) -> io::Result<Server> {
-    todo!()
+/// Where the listener can't be used, or metrics can't be kept.
+pub fn serve(services: Services, settings: HttpSettings, listener: TcpListener) -> io::Result<Server> {
+    let telemetry = Telemetry::install().map_err(io::Error::other)?;
+    let state = Data::new(State::new(services, telemetry)?);
+    let base_path = settings.base_path;
+    let server = HttpServer::new(move || app(state.clone(), &base_path))
+        .workers(settings.workers)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .max_connections(CONNECTIONS_PER_WORKER)
+        .shutdown_timeout(settings.shutdown_timeout.as_secs())
+        .shutdown_signal(asked_to_stop()?)
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+/// The application, as it is served and as it is tested.
+pub fn app(
+    state: Data<State>,
+    base_path: &str,
+) -> App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = Error, InitError = ()>
+    + use<>,
+> {
+    let edge = edge::Edge::new(Arc::clone(&state.services.random));
+    let prefix = base_path.trim_end_matches('/');
+    let of_issuer = format!("{METADATA}{}", state.issuer_path);
+    let mut app = App::new().app_data(state).configure(routes);
+    if of_issuer != METADATA {
+        app = app.service(get(&of_issuer, discovery::metadata));
+    }
+    if !prefix.is_empty() {
+        app = app.service(web::scope(prefix).configure(routes));
+    }
+    app.default_service(web::to(fallback::not_found)).wrap(edge)
+}
+
+fn routes(service: &mut ServiceConfig) {
+    service
+        .service(post("/oauth/token", token::issue))
+        .service(get("/.well-known/jwks.json", discovery::key_set))
+        .service(get(METADATA, discovery::metadata))
+        .service(get("/health", operations::health))
+        .service(get("/ready", operations::ready))
+        .service(get("/metrics", operations::metrics))
+        .service(get("/openapi.json", operations::openapi));
+}
+
+fn post<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    fallback::allowing("POST", web::resource(path)).route(web::post().to(handler))
+}
+
+/// HEAD goes where GET goes (RFC 9110 section 9.3.2); the connection leaves the body out.
+fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    fallback::allowing("GET, HEAD", web::resource(path))
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+}
+
+/// Resolves when the operator or the system wants the program to end.
+fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

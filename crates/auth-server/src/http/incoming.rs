@@ -1,0 +1,91 @@
+//! What is known about a request besides its content: where it came from, and by which name it is talked about.
+
+use std::net::IpAddr;
+
+use actix_web::HttpRequest;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header::{HeaderMap, HeaderName, USER_AGENT};
+use auth_domain::context::RequestContext;
+use auth_domain::ports::Random;
+
+/// The header that names a request, for whoever must find it again in a log.
+pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const MAX_CORRELATION_ID: usize = 128;
+const MAX_USER_AGENT: usize = 512;
+
+/// A request's circumstances.
+#[derive(Debug, Clone, Default)]
+pub struct Incoming {
+    /// What the rules and the audit trail are told.
+    pub context: RequestContext,
+    /// The caller's trace, where it sent a valid `traceparent`.
+    pub trace_id: Option<String>,
+}
+
+impl Incoming {
+    /// Reads the circumstances off a request's head.
+    pub(crate) fn read(request: &ServiceRequest, random: &dyn Random) -> Self {
+        let headers = request.headers();
+        Self {
+            context: RequestContext {
+                ip: client_address(request.request()),
+                user_agent: user_agent(headers),
+                correlation_id: correlation_id(headers).unwrap_or_else(|| new_correlation_id(random)),
+            },
+            trace_id: headers
+                .get(TRACEPARENT)
+                .and_then(|value| trace_id(value.as_bytes())),
+        }
+    }
+}
+
+/// The client's address, which limits and audit go by. It is the peer's: no header may claim another.
+pub fn client_address(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip().to_canonical())
+}
+
+/// The caller's own id, where it is one that can be put in a log and a header as it is.
+fn correlation_id(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CORRELATION_ID)?.to_str().ok()?;
+    let is_sane = (1..=MAX_CORRELATION_ID).contains(&value.len())
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte));
+    is_sane.then(|| value.to_owned())
+}
+
+fn new_correlation_id(random: &dyn Random) -> String {
+    let mut bytes = [0_u8; 16];
+    random.fill(&mut bytes);
+    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+}
+
+/// The header without control characters, which could forge a line of a log, and cut to a sane length.
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let value = String::from_utf8_lossy(headers.get(USER_AGENT)?.as_bytes());
+    Some(
+        value
+            .chars()
+            .filter(|character| !character.is_control())
+            .take(MAX_USER_AGENT)
+            .collect(),
+    )
+}
+
+/// The trace of a `traceparent` of version 00: `00-<32 digits>-<16 digits>-<2 digits>`, lower case, neither id all
+/// zeros (W3C Trace Context section 3.2).
+pub fn trace_id(traceparent: &[u8]) -> Option<String> {
+    let mut fields = traceparent.split(|byte| *byte == b'-');
+    let mut field = |length: usize| {
+        fields.next().filter(|field| {
+            field.len() == length && field.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    };
+    let (version, trace, parent, _flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
+    let is_zero = |id: &[u8]| id.iter().all(|byte| *byte == b'0');
+    if version != b"00" || fields.next().is_some() || is_zero(trace) || is_zero(parent) {
+        return None;
+    }
+    String::from_utf8(trace.to_vec()).ok()
+}

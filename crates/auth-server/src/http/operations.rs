@@ -1,0 +1,129 @@
+//! What operators and their machines ask: is it alive, can it serve, and how is it doing.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::{Data, ReqData};
+use auth_domain::ports::{StoreProbe, StoreReadiness, Unavailable};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::State;
+use super::incoming::Incoming;
+use crate::telemetry;
+
+/// How long the store may take to give a sign of life.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Whether the server is well.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    status: &'static str,
+    version: &'static str,
+    database: &'static str,
+    redis: &'static str,
+}
+
+/// Whether requests can be served, and if not, what is missing.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Readiness {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<&'static str>,
+}
+
+/// Tells whether the server is well.
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "health",
+    tag = "operations",
+    responses(
+        (status = 200, description = "It is.", body = Health),
+        (status = 503, description = "The database can not be reached.", body = Health)
+    )
+)]
+pub(super) async fn health(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -> HttpResponse {
+    let is_connected = probe(&*state.services.store, &incoming).await.is_some();
+    let (code, status, database) = if is_connected {
+        (StatusCode::OK, "healthy", "connected")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "disconnected")
+    };
+    HttpResponse::build(code).json(Health {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        database,
+        redis: "disabled",
+    })
+}
+
+/// Tells whether requests can be served.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    operation_id = "ready",
+    tag = "operations",
+    responses(
+        (status = 200, description = "They can.", body = Readiness),
+        (status = 503, description = "Something is missing.", body = Readiness)
+    )
+)]
+pub(super) async fn ready(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -> HttpResponse {
+    let mut missing = Vec::new();
+    match probe(&*state.services.store, &incoming).await {
+        Some(StoreReadiness::Ready) => {}
+        Some(StoreReadiness::MigrationsPending) => missing.push("migrations"),
+        None => missing.push("database"),
+    }
+    if let Err(outage) = state.services.signer.key_set() {
+        telemetry::outage(&outage, &incoming);
+        missing.push("signing_key");
+    }
+    let (code, status) = if missing.is_empty() {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
+    };
+    HttpResponse::build(code).json(Readiness { status, missing })
+}
+
+/// All metrics, in the text format of Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "operations",
+    responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn metrics(state: Data<State>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
+        .body(state.telemetry.render())
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "openapi",
+    tag = "operations",
+    responses((status = 200, description = "The OpenAPI document.", body = serde_json::Value))
+)]
+pub(super) async fn openapi(state: Data<State>) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(state.openapi.clone())
+}
+
+async fn probe(store: &dyn StoreProbe, incoming: &Incoming) -> Option<StoreReadiness> {
+    let checked = tokio::time::timeout(PROBE_TIMEOUT, store.check())
+        .await
+        .unwrap_or_else(|late| Err(Unavailable::new("ask the store for a sign of life", late)));
+    checked
+        .inspect_err(|outage| telemetry::outage(outage, incoming))
+        .ok()
+}

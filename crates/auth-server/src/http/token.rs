@@ -1,0 +1,126 @@
+//! `POST /oauth/token`: parse, one call, render.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_web::http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
+use actix_web::web::{Data, Payload, ReqData};
+use actix_web::{HttpRequest, HttpResponse};
+use auth_domain::refusal::{Refusal, RequestFault};
+use auth_domain::request::TokenRequest;
+use auth_domain::token_service::{Answer, Facts, Outcome};
+use futures::StreamExt;
+use zeroize::Zeroizing;
+
+use super::incoming::Incoming;
+use super::openapi::TokenForm;
+use super::wire::TokenResponse;
+use super::{State, basic, form, wire};
+use crate::telemetry::Stopwatch;
+
+/// The longest body that is read, in bytes.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Issues tokens.
+#[utoipa::path(
+    post,
+    path = "/oauth/token",
+    operation_id = "issueToken",
+    tag = "tokens",
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses((
+        status = 200,
+        description = "Tokens.",
+        body = TokenResponse,
+        example = json!({
+            "access_token": "eyJ…",
+            "refresh_token": "eyJ…",
+            "token_type": "bearer",
+            "expires_in": 900,
+            "scope": "api:read api:write"
+        })
+    )),
+    security((), ("client_secret_basic" = []))
+)]
+pub(super) async fn issue(
+    request: HttpRequest,
+    body: Payload,
+    incoming: ReqData<Rc<Incoming>>,
+    state: Data<State>,
+) -> HttpResponse {
+    let stopwatch = Stopwatch::start();
+    let answer = match parse(request.headers(), body).await {
+        Ok(token_request) => {
+            state
+                .services
+                .tokens
+                .issue(token_request, &incoming.context)
+                .await
+        }
+        Err(refusal) => Answer {
+            facts: Facts::default(),
+            outcome: Outcome::Refused(refusal),
+        },
+    };
+    let response = wire::render(&answer);
+    let status = response.status().as_u16();
+    state
+        .telemetry
+        .token_answered(&answer, &incoming, status, stopwatch.elapsed());
+    response
+}
+
+async fn parse(headers: &HeaderMap, body: Payload) -> Result<TokenRequest, Refusal> {
+    check_content_type(headers).map_err(Refusal::InvalidRequest)?;
+    let body = read(headers, body).await.map_err(Refusal::InvalidRequest)?;
+    let basic = basic::from_headers(headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes))?;
+    let form = form::decode(&body).map_err(|fault| Refusal::InvalidRequest(fault.into()))?;
+    TokenRequest::parse(form, basic)
+}
+
+/// Exactly one media type, with any parameters, and no compression.
+fn check_content_type(headers: &HeaderMap) -> Result<(), RequestFault> {
+    let mut types = headers.get_all(CONTENT_TYPE);
+    let essence = match (types.next(), types.next()) {
+        (Some(only), None) => only.as_bytes().split(|byte| *byte == b';').next(),
+        _ => None,
+    };
+    let is_form = essence.is_some_and(|essence| {
+        essence
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    });
+    if is_form && !headers.contains_key(CONTENT_ENCODING) {
+        Ok(())
+    } else {
+        Err(RequestFault::ContentType)
+    }
+}
+
+/// The whole body. It is wiped after use: it holds a password or a token.
+async fn read(headers: &HeaderMap, body: Payload) -> Result<Zeroizing<Vec<u8>>, RequestFault> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced = announced.and_then(|length| length.parse().ok()).unwrap_or(0);
+    if announced > MAX_BODY_BYTES {
+        return Err(RequestFault::TooLarge);
+    }
+    tokio::time::timeout(BODY_TIMEOUT, collect(body, announced))
+        .await
+        .map_err(|_| RequestFault::Malformed)?
+}
+
+async fn collect(mut body: Payload, announced: usize) -> Result<Zeroizing<Vec<u8>>, RequestFault> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(announced));
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| RequestFault::Malformed)?;
+        if bytes.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(RequestFault::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,96 @@
+//! The names of the metrics, and the recorder that keeps them. Every label has a bounded set of values.
+
+use std::sync::{Mutex, PoisonError};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use super::TelemetryError;
+
+pub(super) const REQUESTS: &str = "auth_token_requests_total";
+pub(super) const DURATION: &str = "auth_token_request_duration_seconds";
+pub(super) const FAILED_LOGINS: &str = "auth_failed_login_attempts_total";
+pub(super) const ROTATIONS: &str = "auth_refresh_token_rotations_total";
+pub(super) const REUSES: &str = "auth_refresh_token_reuse_total";
+pub(super) const PROFILE_USES: &str = "auth_wire_profile_uses_total";
+pub(super) const RATE_LIMITED: &str = "auth_rate_limited_total";
+pub(super) const LOCKED: &str = "auth_locked_total";
+pub(super) const SATURATED: &str = "auth_password_hashing_saturated_total";
+pub(super) const PANICS: &str = "auth_http_panics_total";
+pub(super) const LOG_LINES_DROPPED: &str = "auth_log_lines_dropped_total";
+const BUILD: &str = "auth_build_info";
+
+/// Seconds. 0.2 is what operators are promised for 95 of 100 requests.
+const BUCKETS: [f64; 12] = [
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0,
+];
+
+/// A recorder with our buckets.
+pub(super) fn recorder() -> PrometheusRecorder {
+    let builder = PrometheusBuilder::new();
+    // The only error is an empty list of buckets.
+    let builder = builder
+        .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &BUCKETS)
+        .unwrap_or_else(|_| PrometheusBuilder::new());
+    let recorder = builder.build_recorder();
+    metrics::with_local_recorder(&recorder, describe);
+    recorder
+}
+
+/// The recorder of the process.
+pub(super) fn global() -> Result<PrometheusHandle, TelemetryError> {
+    static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = installed.as_ref() {
+        return Ok(handle.clone());
+    }
+    let recorder = recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|_| TelemetryError::RecorderTaken)?;
+    *installed = Some(handle.clone());
+    Ok(handle)
+}
+
+fn describe() {
+    metrics::describe_counter!(REQUESTS, "Token requests, by grant and HTTP status.");
+    metrics::describe_histogram!(
+        DURATION,
+        "Seconds from reading a token request to its rendered answer."
+    );
+    metrics::describe_counter!(FAILED_LOGINS, "Password grants that failed, by reason.");
+    metrics::describe_counter!(ROTATIONS, "Refresh tokens presented, by what became of them.");
+    metrics::describe_counter!(
+        REUSES,
+        "Consumed refresh tokens that were presented again; chains were ended."
+    );
+    metrics::describe_counter!(PROFILE_USES, "Token requests of known clients, by wire profile.");
+    metrics::describe_counter!(RATE_LIMITED, "Token requests refused by a rate limit, by grant.");
+    metrics::describe_counter!(LOCKED, "Password grants refused because too many had failed.");
+    metrics::describe_counter!(
+        SATURATED,
+        "Password grants refused because too many were waiting."
+    );
+    metrics::describe_counter!(PANICS, "Panics caught on their way out of a handler.");
+    metrics::describe_counter!(
+        LOG_LINES_DROPPED,
+        "Log lines dropped because their writer was behind."
+    );
+    metrics::describe_gauge!(BUILD, "Always 1; its label says which program this is.");
+    // What alerts watch must be there before it first happens: a rate needs two points.
+    for name in [REUSES, LOCKED, SATURATED, PANICS, LOG_LINES_DROPPED] {
+        metrics::counter!(name).absolute(0);
+    }
+    metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// The statuses this server answers by, as labels.
+pub(super) const fn status_label(status: u16) -> &'static str {
+    match status {
+        200 => "200",
+        400 => "400",
+        401 => "401",
+        415 => "415",
+        429 => "429",
+        503 => "503",
+        _ => "other",
+    }
+}
