@@ -1,0 +1,14 @@
+//! Every query, once for all databases: each backend's module includes this file and gives it a connection type, a
+//! row lock where it needs one, and an engine that runs queries and transactions.
+//!
+//! Nothing here may be particular to one database. Each function that writes runs within a transaction of its caller.
+
+mod audit;
+mod clients;
+mod ports;
+mod sessions;
+mod users;
+
+use super::{Conn, Engine, client_is_active, migrations_are_pending};
+
+pub(crate) use ports::Adapter;

@@ -1,0 +1,175 @@
+//! The domain's ports over one engine: each method is one query or one transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use auth_domain::audit::AuditRecord;
+use auth_domain::client::Client;
+use auth_domain::id::{ClientId, SessionId, UserId};
+use auth_domain::ports::admin::{
+    Changed, ClientChange, ClientCreated, ClientDirectory, UserChange, UserCreated, UserDirectory,
+};
+use auth_domain::ports::{
+    AuditTrail, Clients, Sessions, StoreProbe, StoreReadiness, Unavailable, UserKey, Users,
+};
+use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionView};
+use auth_domain::time::Timestamp;
+use auth_domain::user::{Login, User};
+
+use super::{Engine, audit, clients, migrations_are_pending, sessions, users};
+
+/// Every port of the store.
+pub(crate) struct Adapter {
+    pub(crate) engine: Arc<Engine>,
+}
+
+#[async_trait]
+impl Clients for Adapter {
+    async fn find(&self, client_id: &ClientId) -> Result<Option<Client>, Unavailable> {
+        let client_id = client_id.clone();
+        self.engine
+            .read("find a client", move |conn| clients::find(conn, &client_id))
+            .await
+    }
+}
+
+#[async_trait]
+impl Users for Adapter {
+    async fn find_by_login(&self, login: &Login) -> Result<Option<User>, Unavailable> {
+        let login = login.clone();
+        self.engine
+            .read("find a user", move |conn| users::find_by_login(conn, &login))
+            .await
+    }
+}
+
+#[async_trait]
+impl Sessions for Adapter {
+    async fn find(&self, id: SessionId) -> Result<Option<SessionView>, Unavailable> {
+        self.engine
+            .read("find a session", move |conn| sessions::find(conn, id))
+            .await
+    }
+
+    async fn open(&self, session: NewSession, audit: AuditRecord) -> Result<Opened, Unavailable> {
+        self.engine
+            .write("open a session", move |conn| {
+                sessions::open(conn, &session, &audit)
+            })
+            .await
+    }
+
+    async fn rotate(&self, rotation: Rotation, audit: AuditRecord) -> Result<Rotated, Unavailable> {
+        self.engine
+            .write("rotate a session", move |conn| {
+                sessions::rotate(conn, &rotation, &audit)
+            })
+            .await
+    }
+
+    async fn revoke(&self, revocation: Revocation, audit: AuditRecord) -> Result<u64, Unavailable> {
+        self.engine
+            .write("revoke sessions", move |conn| {
+                sessions::revoke(conn, &revocation, &audit)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl AuditTrail for Adapter {
+    async fn record(&self, record: AuditRecord) -> Result<(), Unavailable> {
+        self.engine
+            .write("write an audit row", move |conn| audit::record(conn, &record))
+            .await
+    }
+}
+
+#[async_trait]
+impl StoreProbe for Adapter {
+    async fn check(&self) -> Result<StoreReadiness, Unavailable> {
+        let pending = self
+            .engine
+            .read("probe the store", migrations_are_pending)
+            .await?;
+        Ok(if pending {
+            StoreReadiness::MigrationsPending
+        } else {
+            StoreReadiness::Ready
+        })
+    }
+}
+
+#[async_trait]
+impl UserDirectory for Adapter {
+    async fn create(&self, user: User, audit: AuditRecord) -> Result<UserCreated, Unavailable> {
+        self.engine
+            .write("create a user", move |conn| users::create(conn, &user, &audit))
+            .await
+    }
+
+    async fn find(&self, key: &UserKey) -> Result<Option<User>, Unavailable> {
+        let key = key.clone();
+        self.engine
+            .read("find a user", move |conn| users::find(conn, &key))
+            .await
+    }
+
+    async fn list(&self, after: Option<&str>, limit: u32) -> Result<Vec<User>, Unavailable> {
+        let after = after.map(str::to_owned);
+        self.engine
+            .read("list users", move |conn| {
+                users::list(conn, after.as_deref(), limit)
+            })
+            .await
+    }
+
+    async fn change(
+        &self,
+        id: UserId,
+        change: UserChange,
+        at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Changed, Unavailable> {
+        self.engine
+            .write("change a user", move |conn| {
+                users::change(conn, id, &change, at, &audit)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl ClientDirectory for Adapter {
+    async fn create(&self, client: Client, audit: AuditRecord) -> Result<ClientCreated, Unavailable> {
+        self.engine
+            .write("create a client", move |conn| {
+                clients::create(conn, &client, &audit)
+            })
+            .await
+    }
+
+    async fn list(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, Unavailable> {
+        let after = after.cloned();
+        self.engine
+            .read("list clients", move |conn| {
+                clients::list(conn, after.as_ref(), limit)
+            })
+            .await
+    }
+
+    async fn change(
+        &self,
+        client_id: &ClientId,
+        change: ClientChange,
+        at: Timestamp,
+        audit: AuditRecord,
+    ) -> Result<Changed, Unavailable> {
+        let client_id = client_id.clone();
+        self.engine
+            .write("change a client", move |conn| {
+                clients::change(conn, &client_id, &change, at, &audit)
+            })
+            .await
+    }
+}

@@ -1,0 +1,175 @@
+//! Sessions and their chains.
+
+use auth_domain::audit::AuditRecord;
+use auth_domain::id::{ClientId, SessionId, UserId};
+use auth_domain::session::{
+    NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionView,
+};
+use auth_domain::time::Timestamp;
+use diesel::prelude::*;
+
+use super::{Conn, audit, client_is_active, users};
+use crate::error::StoreError;
+use crate::rows::{NewSessionRow, NewTokenRow, SessionRow};
+use crate::schema::{refresh_tokens, sessions, users as user_table};
+use crate::types::{Id, Moment};
+
+/// The session with its user's status.
+pub(super) fn find(conn: &mut Conn, id: SessionId) -> Result<Option<SessionView>, StoreError> {
+    sessions::table
+        .inner_join(user_table::table)
+        .filter(sessions::id.eq(Id(id.as_uuid())))
+        .select((SessionRow::as_select(), user_table::is_active))
+        .first::<(SessionRow, bool)>(conn)
+        .optional()?
+        .map(|(row, user_is_active)| row.into_view(user_is_active))
+        .transpose()
+}
+
+/// Stores a sign-in, unless its user or client has changed under it.
+pub(super) fn open(
+    conn: &mut Conn,
+    session: &NewSession,
+    record: &AuditRecord,
+) -> Result<Opened, StoreError> {
+    // The user's row comes last of what may say no, so that a refusal has changed nothing.
+    if !client_is_active(conn, &session.client_id)? || !users::sign_in(conn, session)? {
+        return Ok(Opened::Overtaken);
+    }
+    diesel::insert_into(sessions::table)
+        .values(NewSessionRow::from(session))
+        .execute(conn)?;
+    append(conn, &NewTokenRow::new(session.id, None, &session.first))?;
+    audit::record(conn, record)?;
+    Ok(Opened::Opened)
+}
+
+/// Consumes the head: a compare-and-set that one of any number of contenders wins.
+pub(super) fn rotate(
+    conn: &mut Conn,
+    rotation: &Rotation,
+    record: &AuditRecord,
+) -> Result<Rotated, StoreError> {
+    let to = &rotation.to;
+    let (from, head): (&[u8], &[u8]) = (rotation.from.as_bytes(), to.jti_hash.as_bytes());
+    let consumed = diesel::update(sessions::table)
+        .filter(sessions::id.eq(Id(rotation.session_id.as_uuid())))
+        .filter(sessions::head_jti_hash.eq(from))
+        .filter(sessions::revoked_at.is_null())
+        .set((
+            sessions::previous_token_id.eq(sessions::head_token_id.nullable()),
+            sessions::head_token_id.eq(Id(to.id.as_uuid())),
+            sessions::previous_jti_hash.eq(from),
+            sessions::head_jti_hash.eq(head),
+            sessions::head_issued_at.eq(Moment(to.issued_at)),
+            sessions::expires_at.eq(Moment(to.expires_at)),
+            sessions::last_used_at.eq(Moment(to.issued_at)),
+        ))
+        .returning(sessions::previous_token_id)
+        .get_result::<Option<Id>>(conn)
+        .optional()?;
+    let Some(parent_id) = consumed else {
+        return Ok(Rotated::Superseded);
+    };
+    append(conn, &NewTokenRow::new(rotation.session_id, parent_id, to))?;
+    audit::record(conn, record)?;
+    Ok(Rotated::Rotated)
+}
+
+/// Ends chains and records it, whether or not there was one left.
+pub(super) fn revoke(
+    conn: &mut Conn,
+    revocation: &Revocation,
+    record: &AuditRecord,
+) -> Result<u64, StoreError> {
+    audit::record(conn, record)?;
+    end_chains(conn, revocation)
+}
+
+/// Ends every chain of a user.
+pub(super) fn end_of_user(
+    conn: &mut Conn,
+    user: UserId,
+    reason: RevocationReason,
+    at: Timestamp,
+) -> Result<u64, StoreError> {
+    let target = RevocationTarget::User(user);
+    end_chains(conn, &Revocation { target, reason, at })
+}
+
+/// Ends every chain of a client.
+pub(super) fn end_of_client(
+    conn: &mut Conn,
+    client: ClientId,
+    reason: RevocationReason,
+    at: Timestamp,
+) -> Result<u64, StoreError> {
+    let target = RevocationTarget::Client(client);
+    end_chains(conn, &Revocation { target, reason, at })
+}
+
+fn end_chains(conn: &mut Conn, revocation: &Revocation) -> Result<u64, StoreError> {
+    let live = diesel::update(sessions::table).filter(sessions::revoked_at.is_null());
+    let end = (
+        sessions::revoked_at.eq(Some(Moment(revocation.at))),
+        sessions::revoked_reason.eq(Some(revocation.reason.as_str())),
+    );
+    let ended = match &revocation.target {
+        RevocationTarget::Session(id) => live
+            .filter(sessions::id.eq(Id(id.as_uuid())))
+            .set(end)
+            .execute(conn),
+        RevocationTarget::UserAtClient(user, client) => live
+            .filter(sessions::user_id.eq(Id(user.as_uuid())))
+            .filter(sessions::client_id.eq(client.as_str()))
+            .set(end)
+            .execute(conn),
+        RevocationTarget::User(user) => live
+            .filter(sessions::user_id.eq(Id(user.as_uuid())))
+            .set(end)
+            .execute(conn),
+        RevocationTarget::Client(client) => live
+            .filter(sessions::client_id.eq(client.as_str()))
+            .set(end)
+            .execute(conn),
+    };
+    Ok(ended?.try_into().unwrap_or(u64::MAX))
+}
+
+/// Deletes the history of a user's chains; the sessions themselves go with the user.
+pub(super) fn delete_history_of_user(conn: &mut Conn, user: UserId) -> Result<(), StoreError> {
+    let heads = sessions::table
+        .filter(sessions::user_id.eq(Id(user.as_uuid())))
+        .select(sessions::head_token_id)
+        .load::<Id>(conn)?;
+    heads.into_iter().try_for_each(|head| delete_chain(conn, head))
+}
+
+/// Deletes the history of a client's chains; the sessions themselves go with the client.
+pub(super) fn delete_history_of_client(conn: &mut Conn, client: &ClientId) -> Result<(), StoreError> {
+    let heads = sessions::table
+        .filter(sessions::client_id.eq(client.as_str()))
+        .select(sessions::head_token_id)
+        .load::<Id>(conn)?;
+    heads.into_iter().try_for_each(|head| delete_chain(conn, head))
+}
+
+/// Follows a chain from its head to its first token that is still there, by primary key alone.
+fn delete_chain(conn: &mut Conn, head: Id) -> Result<(), StoreError> {
+    let mut next = Some(head);
+    while let Some(id) = next {
+        next = diesel::delete(refresh_tokens::table.find(id))
+            .returning(refresh_tokens::parent_id)
+            .get_result::<Option<Id>>(conn)
+            .optional()?
+            .flatten();
+    }
+    Ok(())
+}
+
+fn append(conn: &mut Conn, row: &NewTokenRow<'_>) -> Result<(), StoreError> {
+    diesel::insert_into(refresh_tokens::table)
+        .values(row)
+        .execute(conn)?;
+    Ok(())
+}

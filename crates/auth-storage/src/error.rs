@@ -1,0 +1,87 @@
+//! What can go wrong below the ports; at a port all of it is [`Unavailable`](auth_domain::ports::Unavailable).
+
+use std::fmt::Display;
+
+use auth_domain::ports::Unavailable;
+use diesel::result::{DatabaseErrorKind, Error as SqlError};
+
+/// Why a command or a query came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// The database said no.
+    #[error("the database refuses: {0}")]
+    Sql(#[from] SqlError),
+    /// A row holds what the domain's types can't.
+    #[error("table {table}, column {column}, row {row}: {fault}")]
+    BrokenRow {
+        table: &'static str,
+        column: &'static str,
+        row: String,
+        fault: String,
+    },
+    /// An audit event could not be written as JSON.
+    #[error("an audit event does not serialize: {0}")]
+    Event(#[from] serde_json::Error),
+    /// A row with this key is there already, which no caller can mean.
+    #[error("table {table} has a row {row} already")]
+    DuplicateKey { table: &'static str, row: String },
+    /// The transaction that this command was part of was not committed; nothing of it is stored.
+    #[error("the group of writes was not committed: {0}")]
+    NotCommitted(String),
+    /// No connection could be had.
+    #[error("no connection: {0}")]
+    NoConnection(String),
+    /// Too much is waiting already.
+    #[error("too much is waiting for the database")]
+    Overloaded,
+    /// The store has been shut down.
+    #[error("the store has been shut down")]
+    Closed,
+}
+
+impl StoreError {
+    /// A row that can't be read.
+    pub(crate) fn broken(
+        table: &'static str,
+        column: &'static str,
+        row: impl Display,
+        fault: impl Display,
+    ) -> Self {
+        Self::BrokenRow {
+            table,
+            column,
+            row: row.to_string(),
+            fault: fault.to_string(),
+        }
+    }
+
+    /// Whether only the command itself is at fault, so that others in its transaction can stand.
+    ///
+    /// Anything the database does not call a violated constraint may have ended the transaction already (a full
+    /// disk does), so that nothing of the group can be trusted any more.
+    pub(crate) fn spares_the_group(&self) -> bool {
+        match self {
+            Self::Sql(SqlError::DatabaseError(kind, _)) => matches!(
+                kind,
+                DatabaseErrorKind::UniqueViolation
+                    | DatabaseErrorKind::ForeignKeyViolation
+                    | DatabaseErrorKind::NotNullViolation
+                    | DatabaseErrorKind::CheckViolation
+            ),
+            Self::Sql(SqlError::NotFound)
+            | Self::BrokenRow { .. }
+            | Self::Event(_)
+            | Self::DuplicateKey { .. } => true,
+            Self::Sql(_)
+            | Self::NotCommitted(_)
+            | Self::NoConnection(_)
+            | Self::Overloaded
+            | Self::Closed => false,
+        }
+    }
+
+    /// The same for the port whose operation this was.
+    pub(crate) fn in_operation(self, what: &'static str) -> Unavailable {
+        Unavailable::new(what, self)
+    }
+}

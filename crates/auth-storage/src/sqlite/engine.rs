@@ -1,0 +1,85 @@
+//! The engine: runs queries on the readers and commands on the writer, one hop each.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use auth_domain::ports::Unavailable;
+use tokio::sync::oneshot;
+
+use super::checkpointer::{self, LogState};
+use super::lane::Lane;
+use super::readers::{self, Query};
+use super::writer::{self, Command, Job};
+use super::{Conn, database_error, prepare_file};
+use crate::error::StoreError;
+use crate::{OpenError, StoreOptions};
+
+/// An open database.
+pub(crate) struct Engine {
+    readers: Lane<Query>,
+    writer: Lane<Box<dyn Command>>,
+    checkpointer: Lane<()>,
+}
+
+/// Opens a database.
+pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Engine, OpenError> {
+    let file = prepare_file(path)?;
+    start(&file, options).map_err(|error| database_error(path, error))
+}
+
+fn start(file: &str, options: StoreOptions) -> Result<Engine, StoreError> {
+    let log = Arc::new(LogState::default());
+    // The writer comes first: it turns the log on, which a reader can't.
+    Ok(Engine {
+        writer: writer::start(file, options, Arc::clone(&log))?,
+        checkpointer: checkpointer::start(file, options, log)?,
+        readers: readers::start(file, options)?,
+    })
+}
+
+impl Engine {
+    /// Runs a query on a reader.
+    pub(crate) async fn read<T, Q>(&self, what: &'static str, query: Q) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        Q: FnOnce(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, outcome) = oneshot::channel();
+        let query: Query = Box::new(move |conn| {
+            // Whoever asked may have gone.
+            drop(reply.send(conn.and_then(query)));
+        });
+        let queued = self.readers.submit(query);
+        settle(what, queued, outcome).await
+    }
+
+    /// Runs a command on the writer: all of it or nothing, and durable when this returns.
+    pub(crate) async fn write<T, W>(&self, what: &'static str, work: W) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (job, outcome) = Job::new(work);
+        let queued = self.writer.submit(Box::new(job));
+        settle(what, queued, outcome).await
+    }
+
+    /// Finishes what is queued, and closes every connection.
+    pub(crate) fn shutdown(&self) {
+        self.writer.close();
+        self.readers.close();
+        self.checkpointer.close();
+    }
+}
+
+async fn settle<T>(
+    what: &'static str,
+    queued: Result<(), StoreError>,
+    outcome: oneshot::Receiver<Result<T, StoreError>>,
+) -> Result<T, Unavailable> {
+    let settled = match queued {
+        Ok(()) => outcome.await.unwrap_or(Err(StoreError::Closed)),
+        Err(refused) => Err(refused),
+    };
+    settled.map_err(|error| error.in_operation(what))
+}
