@@ -1,7 +1,5 @@
 //! Refusals as data: everything a token request can be told instead of a token.
 
-use serde::Serialize;
-
 use crate::rotation::Refused;
 use crate::time::Seconds;
 
@@ -108,54 +106,34 @@ impl Parameter {
     }
 }
 
-/// Why a grant is no good. For logs, metrics and audit only: a client is told `invalid_grant`, whatever it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GrantFault {
-    /// Nobody has that name.
-    UnknownUser,
-    /// The password is another.
-    WrongPassword,
-    /// The user is inactive.
-    UserInactive,
-    /// The account changed while the password was being checked.
-    Overtaken,
-    /// The refresh token is not one that this server signed, or was altered.
-    Forged,
-    /// Its issuer, audience, use or `nbf` is wrong.
-    WrongClaims,
-    /// There is no such session (any more).
-    UnknownSession,
-    /// It was issued to another client.
-    ForeignClient,
-    /// Its chain has been revoked.
-    Revoked,
-    /// It has expired.
-    Expired,
-    /// Its chain has reached its absolute lifetime.
-    ChainExpired,
-    /// It was consumed before.
-    Reuse,
-}
-
-impl GrantFault {
-    /// The name in logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownUser => "unknown_user",
-            Self::WrongPassword => "wrong_password",
-            Self::UserInactive => "user_inactive",
-            Self::Overtaken => "overtaken",
-            Self::Forged => "forged",
-            Self::WrongClaims => "wrong_claims",
-            Self::UnknownSession => "unknown_session",
-            Self::ForeignClient => "foreign_client",
-            Self::Revoked => "revoked",
-            Self::Expired => "expired",
-            Self::ChainExpired => "chain_expired",
-            Self::Reuse => "reuse",
-        }
-    }
+crate::name::named! {
+    /// Why a grant is no good. For logs, metrics and audit only: a client is told `invalid_grant`, whatever it was.
+    GrantFault {
+        /// Nobody has that name.
+        UnknownUser = "unknown_user",
+        /// The password is another.
+        WrongPassword = "wrong_password",
+        /// The user is inactive.
+        UserInactive = "user_inactive",
+        /// The account changed while the password was being checked.
+        Overtaken = "overtaken",
+        /// The refresh token is not one that this server signed, or was altered.
+        Forged = "forged",
+        /// Its issuer, audience, use or `nbf` is wrong.
+        WrongClaims = "wrong_claims",
+        /// There is no such session (any more).
+        UnknownSession = "unknown_session",
+        /// It was issued to another client.
+        ForeignClient = "foreign_client",
+        /// Its chain has been revoked.
+        Revoked = "revoked",
+        /// It has expired.
+        Expired = "expired",
+        /// Its chain has reached its absolute lifetime.
+        ChainExpired = "chain_expired",
+        /// It was consumed before.
+        Reuse = "reuse",
+    } expected "the reason of an invalid_grant"
 }
 
 impl From<Refused> for GrantFault {
