@@ -35,9 +35,15 @@ pub fn target_directory() -> PathBuf {
 fn build() -> PathBuf {
     let (target, profile) = layout();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // The whole workspace's features, as a test run of the workspace has them: nothing is then built twice.
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--workspace", "--bin", "auth-service"])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "auth-server",
+            "--bin",
+            "auth-service",
+        ])
         .args(["--profile", if profile == "debug" { "dev" } else { &profile }])
         .arg("--target-dir")
         .arg(&target)

@@ -82,23 +82,9 @@ impl Server {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// `kill -9`: it can finish nothing.
-    ///
-    /// # Errors
-    /// Where it can't be killed.
-    pub fn kill(mut self) -> io::Result<ExitStatus> {
-        self.child.kill()?;
-        self.child.wait()
-    }
-
-    /// `SIGTERM`: it is to finish what it has begun. Does not wait for it.
-    ///
-    /// # Errors
-    /// Where it can't be told.
-    pub fn ask_to_stop(&self) -> io::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.ok_or_else(|| io::Error::other("not a process id"))?;
-        Ok(kill_process(pid, Signal::TERM)?)
+    /// What can end it from another thread while this waits.
+    pub fn killer(&self) -> Killer {
+        Killer(self.child.id())
     }
 
     /// Waits until it has ended; `None` where it does not in time.
@@ -108,8 +94,37 @@ impl Server {
 
     /// Asks it to stop, and waits until it has.
     pub fn stop(self) -> Option<ExitStatus> {
-        self.ask_to_stop().ok()?;
+        self.killer().ask_to_stop().ok()?;
         self.ended()
+    }
+}
+
+/// Ends a server from wherever it is. Only for as long as that server has not been waited for: its process id may be
+/// another's then.
+#[derive(Debug, Clone, Copy)]
+pub struct Killer(u32);
+
+impl Killer {
+    /// `kill -9`: it can finish nothing.
+    ///
+    /// # Errors
+    /// Where it can't be killed.
+    pub fn kill(self) -> io::Result<()> {
+        self.send(Signal::KILL)
+    }
+
+    /// `SIGTERM`: it is to finish what it has begun.
+    ///
+    /// # Errors
+    /// Where it can't be told.
+    pub fn ask_to_stop(self) -> io::Result<()> {
+        self.send(Signal::TERM)
+    }
+
+    fn send(self, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| io::Error::other("not a process id"))?;
+        Ok(kill_process(pid, signal)?)
     }
 }
 

@@ -1,1 +1,12 @@
-//! The built binary over HTTP, against real files.
+//! The built binary over HTTP, against real files; and the rules of the workspace.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
+
+mod chain;
+mod crashes;
+mod database;
+mod dependency_rule;
+mod support;

@@ -1,0 +1,230 @@
+//! What must hold for any input: one function for each parser that reads what a stranger sends.
+//!
+//! The fuzz targets feed them what a fuzzer makes up; a test of the server feeds them the checked-in corpus.
+#![expect(clippy::expect_used, reason = "a check that can't be set up has failed")]
+
+use std::sync::{Arc, LazyLock};
+
+use auth_domain::ports::{Clock, Genuine, TokenSigner};
+use auth_domain::request::{Grant, MAX_LOGIN_BYTES, MAX_TOKEN_BYTES, TokenRequest};
+use auth_domain::scope::{MAX_SCOPE_TOKENS, Scope};
+use auth_domain::secret::Token;
+use auth_domain::time::Timestamp;
+use auth_jwt::{KeyBits, KeyRing, KeySource, Kid, RsaKey};
+use auth_server::http::{basic, form};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use serde_json::{Value, json};
+
+/// A form that is read can be written again, and then reads the same.
+///
+/// # Panics
+/// Where that is not so.
+pub fn form(body: &[u8]) {
+    let Ok(pairs) = form::decode(body) else {
+        return;
+    };
+    assert!(pairs.len() <= form::MAX_PAIRS);
+    for (name, value) in &pairs {
+        assert!(!name.contains('\0') && !value.contains('\0'));
+    }
+    let written: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
+        .collect();
+    assert_eq!(form::decode(written.join("&").as_bytes()), Ok(pairs));
+}
+
+/// Reading a header of HTTP Basic never fails otherwise than by its own errors, and an empty secret is none.
+///
+/// # Panics
+/// Where that is not so.
+pub fn basic(header: &[u8]) {
+    if let Ok(credentials) = basic::parse(header) {
+        assert!(
+            header
+                .trim_ascii()
+                .get(..5)
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic"))
+        );
+        assert!(
+            credentials
+                .secret
+                .is_none_or(|secret| !secret.expose().is_empty())
+        );
+    }
+}
+
+/// A scope that is read is within the bounds, and its written form reads as the same scope.
+///
+/// # Panics
+/// Where that is not so.
+pub fn scope(text: &[u8]) {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return;
+    };
+    let Ok(scope) = Scope::parse(text) else {
+        return;
+    };
+    assert!(scope.tokens().count() <= MAX_SCOPE_TOKENS);
+    assert_eq!(scope.is_empty(), text.is_empty());
+    let written = scope.to_string();
+    assert!(written.len() <= text.len());
+    assert_eq!(Scope::parse(&written), Ok(scope));
+}
+
+/// A token request that is understood holds nothing beyond the bounds; what shows it shows no secret of it.
+/// The first line is the `Authorization` header, if it is not empty; the rest is the body.
+///
+/// # Panics
+/// Where that is not so.
+pub fn token_request(message: &[u8]) {
+    let mut parts = message.splitn(2, |byte| *byte == b'\n');
+    let header = parts.next().filter(|line| !line.is_empty());
+    let body = parts.next().unwrap_or_default();
+    let Ok(credentials) = basic::from_headers(header.into_iter()) else {
+        return;
+    };
+    let Ok(pairs) = form::decode(body) else {
+        return;
+    };
+    let Ok(request) = TokenRequest::parse(pairs, credentials) else {
+        return;
+    };
+    assert!(!request.client.client_id.is_empty());
+    assert!(
+        request
+            .client
+            .secret
+            .as_ref()
+            .is_none_or(|secret| !secret.expose().is_empty())
+    );
+    match &request.grant {
+        Grant::Password { username, password } => {
+            assert!((1..=MAX_LOGIN_BYTES).contains(&username.len()));
+            assert!(!password.expose().is_empty() && !password.expose().contains('\0'));
+            let shown = format!("{:?}", request.grant);
+            assert_eq!(
+                shown,
+                format!("Password {{ username: {username:?}, password: Password(..) }}")
+            );
+        }
+        Grant::RefreshToken(token) => {
+            assert!((1..=MAX_TOKEN_BYTES).contains(&token.expose().len()));
+            assert_eq!(format!("{:?}", request.grant), "RefreshToken(Token(..))");
+        }
+    }
+}
+
+/// No text is a genuine token unless the key has signed it; and where it has, only a header of ours makes it one,
+/// and no other spelling of it is. An input that starts with `r` is a token; one that starts with `s` is a header,
+/// a line break and claims, which are then signed with the real key.
+///
+/// # Panics
+/// Where that is not so.
+pub fn jwt(input: &[u8]) {
+    match input.split_first() {
+        Some((b'r', token)) => forged_token(&String::from_utf8_lossy(token)),
+        Some((b's', parts)) => {
+            let mut parts = parts.splitn(2, |byte| *byte == b'\n');
+            signed_token(parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        }
+        _ => {}
+    }
+}
+
+fn forged_token(token: &str) {
+    assert!(!is_refresh_token(token), "{token}");
+    assert!(!is_access_token(token), "{token}");
+}
+
+fn signed_token(header: &[u8], claims: &[u8]) {
+    let token = SIGNER.sign(header, claims);
+    let named = |typ: &str| {
+        serde_json::from_slice::<Value>(header)
+            .is_ok_and(|header| header == json!({ "alg": "RS256", "kid": KID, "typ": typ }))
+    };
+    let is_object = serde_json::from_slice::<Value>(claims).is_ok_and(|claims| claims.is_object());
+    if is_refresh_token(&token) {
+        assert!(named("rt+jwt") && is_object);
+        respelled_token(&token, claims.len());
+    }
+    if is_access_token(&token) {
+        assert!((named("at+jwt") || named("JWT")) && is_object);
+        respelled_token(&token, claims.len());
+    }
+}
+
+/// Another character anywhere, the last one of the signature included, and the token is none.
+fn respelled_token(token: &str, position: usize) {
+    for position in [position % token.len(), token.len() - 1] {
+        let mut other = token.to_owned().into_bytes();
+        if let Some(byte) = other.get_mut(position) {
+            *byte = if *byte == b'A' { b'B' } else { b'A' };
+        }
+        forged_token(&String::from_utf8_lossy(&other));
+    }
+    forged_token(&format!("{token}="));
+    forged_token(&format!("{token}\n"));
+}
+
+fn is_refresh_token(token: &str) -> bool {
+    let verdict = SIGNER.ring.verify_refresh(&Token::new(token.to_owned()));
+    matches!(verdict, Ok(Genuine::Yes(_)))
+}
+
+fn is_access_token(token: &str) -> bool {
+    let verdict = SIGNER.ring.verify_access(&Token::new(token.to_owned()));
+    matches!(verdict, Ok(Genuine::Yes(_)))
+}
+
+const KID: &str = "fuzz";
+
+static SIGNER: LazyLock<Signer> = LazyLock::new(Signer::new);
+
+/// A key ring of one key made for this process, and the key itself, to sign whatever shall be signed.
+struct Signer {
+    ring: KeyRing,
+    key: RsaKey,
+}
+
+impl Signer {
+    fn new() -> Self {
+        let (key, pem) = RsaKey::generate(KeyBits::Rsa2048).expect("a key");
+        // A temporary file is readable by nobody else, as the ring demands.
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), &pem[..]).expect("the key in it");
+        let source = KeySource::Pair {
+            private_key_path: file.path().to_owned(),
+            public_key_path: None,
+            kid: Some(Kid::parse(KID).expect("a kid")),
+        };
+        let ring = KeyRing::open(source, Arc::new(Epoch)).expect("a ring");
+        Self { ring, key }
+    }
+
+    fn sign(&self, header: &[u8], claims: &[u8]) -> String {
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        );
+        let signature = self.key.sign(signed.as_bytes()).expect("a signature");
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+/// A clock that stands still: no verdict of a ring of one given pair depends on the time.
+struct Epoch;
+
+impl Clock for Epoch {
+    fn now(&self) -> Timestamp {
+        Timestamp::default()
+    }
+}
+
+/// The form encoding of a text, all but letters and digits escaped.
+fn escaped(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, NON_ALPHANUMERIC)
+}

@@ -1,0 +1,84 @@
+//! The rotation chain over HTTP: one use of each token, whoever comes first.
+
+use auth_e2e::client::{Client, Tokens};
+use auth_e2e::installation::Installation;
+
+use crate::database::Database;
+use crate::support::{assert_refused, use_at_once};
+
+#[test]
+fn second_use_of_a_refresh_token_kills_its_chain_and_no_other() {
+    let installation = Installation::new().unlimited();
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    let first = client.admin_tokens();
+    let elsewhere = client.admin_tokens();
+    let newest = client.refreshed(&client.refreshed(&first));
+
+    assert_refused(&client.refresh(&first.refresh));
+
+    assert_refused(&client.refresh(&newest.refresh));
+    client.refreshed(&elsewhere);
+    let audited = Database::open(&installation.database()).audited();
+    let of = |kind: &str| audited.get(kind).copied().unwrap_or_default();
+    assert_eq!(of("login_success"), 2);
+    assert_eq!(of("token_refresh"), 3);
+    assert_eq!(of("security_incident"), 1);
+    assert_eq!(of("token_invalid"), 1);
+}
+
+#[test]
+fn every_generation_of_a_long_chain_is_refused_once_consumed() {
+    let installation = Installation::new().unlimited();
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    let mut generations = vec![client.admin_tokens()];
+    for _ in 0..50 {
+        generations.push(client.refreshed(generations.last().unwrap()));
+    }
+    for consumed in generations.iter().rev().skip(1) {
+        assert_refused(&client.refresh(&consumed.refresh));
+    }
+    assert_refused(&client.refresh(&generations.last().unwrap().refresh));
+}
+
+#[test]
+fn one_of_64_uses_at_once_succeeds() {
+    one_of_many_uses_at_once_succeeds(64);
+}
+
+#[test]
+fn one_of_1000_uses_at_once_succeeds() {
+    one_of_many_uses_at_once_succeeds(1_000);
+}
+
+fn one_of_many_uses_at_once_succeeds(times: usize) {
+    let installation = Installation::new().unlimited();
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    let Tokens { refresh, .. } = client.admin_tokens();
+
+    let answers = use_at_once(server.address(), &refresh, times);
+
+    let (granted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(status, _)| *status == 200);
+    assert_eq!(granted.len(), 1);
+    for (status, body) in refused {
+        assert!(
+            status == 401 && body.contains("\"invalid_grant\""),
+            "{status} {body}"
+        );
+    }
+    // The others were reuse: the chain is dead, and has grown by one token, not more.
+    let granted: serde_json::Value = serde_json::from_str(&granted[0].1).unwrap();
+    assert_refused(&client.refresh(granted["refresh_token"].as_str().unwrap()));
+    let mut database = Database::open(&installation.database());
+    assert_eq!(database.number("SELECT count(*) FROM refresh_tokens"), 2);
+    assert_eq!(
+        database.number("SELECT count(*) FROM sessions WHERE revoked_at IS NULL"),
+        0
+    );
+    assert_eq!(
+        database.number("SELECT count(*) FROM audit_logs WHERE event_type = 'token_refresh'"),
+        1
+    );
+}

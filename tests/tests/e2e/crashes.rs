@@ -1,0 +1,124 @@
+//! `kill -9` and SIGTERM in the middle of refreshes: what was acknowledged stands, what was consumed stays so.
+
+use std::io::ErrorKind;
+
+use auth_domain::id::Jti;
+use auth_e2e::client::{Client, FLUTTER};
+use auth_e2e::installation::Installation;
+use auth_e2e::server::Server;
+
+use crate::database::{Database, claims};
+use crate::support::{User, assert_refused, refresh_until_cut};
+
+const ROUNDS: usize = 20;
+const USERS: usize = 8;
+
+#[test]
+fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9() {
+    let installation = Installation::new().unlimited();
+    let mut server = installation.start();
+    let client = Client::flutter(server.http());
+    let mut users: Vec<User> = (0..USERS).map(|_| User::signed_in(&client)).collect();
+    let mut cut_in_flight = 0;
+    for round in 0..ROUNDS {
+        users = refresh_until_killed(server, users, FLUTTER, 40 + 7 * round);
+        server = installation.start();
+        let client = Client::flutter(server.http());
+        let mut database = Database::open(&installation.database());
+        for (number, user) in users.iter_mut().enumerate() {
+            let whole = is_newest_the_head(&mut database, user);
+            cut_in_flight += usize::from(!whole);
+            if number % 2 == round % 2 {
+                redeem_newest(&client, user, whole);
+            } else {
+                redeem_consumed(&client, user);
+            }
+        }
+        assert_eq!(database.faults(), ["ok"]);
+    }
+    // Not a property of the server, but of this test: it did kill in the middle.
+    assert!(
+        cut_in_flight > 0,
+        "no kill ever cut off an answer: the load is too weak to say anything"
+    );
+}
+
+/// Whether the newest token that a user was given is the head of its chain. Where not, the only other thing that can
+/// be is that the request cut off by the kill has consumed it: then the head is the one successor it can have.
+fn is_newest_the_head(database: &mut Database, user: &User) -> bool {
+    let head = database.head_of_chain(user.newest());
+    if head == claims(user.newest()).jti.hash() {
+        return true;
+    }
+    assert!(
+        head == Jti::successor_of(user.newest()).hash(),
+        "the newest of {} acknowledged tokens is lost",
+        user.tokens.len()
+    );
+    false
+}
+
+/// Presents the newest token: it works unless the request that was cut off has consumed it.
+fn redeem_newest(client: &Client, user: &mut User, is_head: bool) {
+    let answer = client.refresh(user.newest());
+    if is_head {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        user.tokens.push(answer.member("refresh_token").unwrap());
+    } else {
+        assert_refused(&answer);
+        *user = User::signed_in(client);
+    }
+}
+
+/// Presents the token before the newest, whose consumption was acknowledged, then all before it.
+fn redeem_consumed(client: &Client, user: &mut User) {
+    for consumed in user.tokens.iter().rev().skip(1).take(5) {
+        assert_refused(&client.refresh(consumed));
+    }
+    *user = User::signed_in(client);
+}
+
+fn refresh_until_killed(
+    server: Server,
+    users: Vec<User>,
+    client_id: &'static str,
+    after: usize,
+) -> Vec<User> {
+    let address = server.address();
+    let killer = server.killer();
+    let users = refresh_until_cut(users, client_id, address, after, move || killer.kill().unwrap());
+    assert!(!server.ended().unwrap().success());
+    users
+}
+
+#[test]
+fn sigterm_under_load_answers_all_that_was_begun_and_ends_well() {
+    let installation = Installation::new().unlimited();
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    let users: Vec<User> = (0..32).map(|_| User::signed_in(&client)).collect();
+    let killer = server.killer();
+
+    let users = refresh_until_cut(users, FLUTTER, server.address(), 500, move || {
+        killer.ask_to_stop().unwrap();
+    });
+
+    let status = server.ended().expect("it ends in time");
+    assert_eq!(status.code(), Some(0));
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    let mut database = Database::open(&installation.database());
+    for user in &users {
+        let stopped_by = user.stopped_by.as_ref().unwrap().kind();
+        assert!(
+            matches!(
+                stopped_by,
+                ErrorKind::ConnectionAborted | ErrorKind::ConnectionRefused
+            ),
+            "an answer was cut short: {stopped_by}"
+        );
+        // A request that got no answer was not begun either: its token is not consumed.
+        assert!(is_newest_the_head(&mut database, user));
+        assert_eq!(client.refresh(user.newest()).status, 200);
+    }
+}

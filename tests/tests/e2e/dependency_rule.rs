@@ -1,0 +1,300 @@
+//! The rule of dependencies: they point inward, and each outside library stays in the crates it was taken for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Command;
+
+use auth_e2e::binary::workspace_root;
+use serde_json::Value;
+
+/// What each crate uses, exactly: of ours, and of the outside. A new library is a decision, and is entered here.
+const ALLOWED: &[(&str, &[&str], &[&str])] = &[
+    (
+        "auth-domain",
+        &[],
+        &[
+            "async-trait",
+            "secrecy",
+            "serde",
+            "sha2",
+            "subtle",
+            "thiserror",
+            "uuid",
+            "zeroize",
+        ],
+    ),
+    (
+        "auth-storage",
+        &["auth-domain"],
+        &[
+            "async-trait",
+            "diesel",
+            "diesel_migrations",
+            "libsqlite3-sys",
+            "r2d2",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "time",
+            "tokio",
+            "tracing",
+            "uuid",
+        ],
+    ),
+    (
+        "auth-jwt",
+        &["auth-domain"],
+        &[
+            "async-trait",
+            "base64",
+            "josekit",
+            "openssl",
+            "serde",
+            "serde_json",
+            "sha2",
+            "thiserror",
+            "tokio",
+            "tracing",
+            "uuid",
+        ],
+    ),
+    (
+        "auth-password",
+        &["auth-domain"],
+        &[
+            "argon2",
+            "async-trait",
+            "bcrypt",
+            "rustix",
+            "secrecy",
+            "thiserror",
+            "tokio",
+            "tracing",
+            "zeroize",
+        ],
+    ),
+    (
+        "auth-testkit",
+        &["auth-domain"],
+        &["async-trait", "serde", "serde_json", "sha2", "tokio", "uuid"],
+    ),
+    (
+        "auth-server",
+        &["auth-domain", "auth-jwt", "auth-password", "auth-storage"],
+        &[
+            "actix-web",
+            "async-trait",
+            "base64",
+            "clap",
+            "futures",
+            "getrandom",
+            "metrics",
+            "metrics-exporter-prometheus",
+            "percent-encoding",
+            "rpassword",
+            "secrecy",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "time",
+            "tokio",
+            "tracing",
+            "tracing-appender",
+            "tracing-subscriber",
+            "ureq",
+            "utoipa",
+            "uuid",
+        ],
+    ),
+];
+
+/// This crate: it tests all others, and nobody uses it.
+const TESTS: &str = "auth-e2e";
+
+/// What the domain must not reach by any path: other people's runtimes, clocks, randomness, files and sockets.
+const FOREIGN_TO_THE_DOMAIN: &[&str] = &[
+    "actix",
+    "argon2",
+    "bcrypt",
+    "diesel",
+    "getrandom",
+    "josekit",
+    "libc",
+    "mio",
+    "openssl",
+    "r2d2",
+    "rand",
+    "rustix",
+    "serde_json",
+    "socket2",
+    "time",
+    "tokio",
+    "tracing",
+];
+
+#[test]
+fn each_crate_uses_exactly_what_it_may() {
+    for package in packages() {
+        let Some((_, ours, outside)) = ALLOWED.iter().find(|(name, ..)| *name == package.name) else {
+            assert_eq!(package.name, TESTS, "this crate has no entry in the rule");
+            continue;
+        };
+        let uses = &package.normal;
+        let (our_uses, outside_uses): (BTreeSet<_>, BTreeSet<_>) = uses
+            .iter()
+            .map(String::as_str)
+            .partition(|name| name.starts_with("auth-"));
+        assert_eq!(
+            our_uses,
+            ours.iter().copied().collect(),
+            "ours, used by {}",
+            package.name
+        );
+        assert_eq!(
+            outside_uses,
+            outside.iter().copied().collect(),
+            "libraries of {}",
+            package.name
+        );
+    }
+}
+
+#[test]
+fn every_entry_of_the_rule_is_a_crate() {
+    let names: BTreeSet<String> = packages().into_iter().map(|package| package.name).collect();
+    let entries = ALLOWED.iter().map(|(name, ..)| (*name).to_owned());
+    assert_eq!(names, entries.chain([TESTS.to_owned()]).collect());
+}
+
+#[test]
+fn tests_of_a_crate_add_only_the_testkit_of_ours() {
+    for package in packages().iter().filter(|package| package.name != TESTS) {
+        let foreign: Vec<&String> = package
+            .dev
+            .iter()
+            .filter(|name| {
+                name.starts_with("auth-") && *name != "auth-testkit" && !package.normal.contains(*name)
+            })
+            .collect();
+        assert!(foreign.is_empty(), "tests of {} use {foreign:?}", package.name);
+    }
+}
+
+#[test]
+fn the_domain_reaches_no_io_clock_or_randomness_by_any_path() {
+    let tree = cargo(&[
+        "tree",
+        "--package",
+        "auth-domain",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}|{f}",
+    ]);
+    let reached: BTreeMap<&str, &str> = tree
+        .lines()
+        .filter_map(|line| {
+            let (package, features) = line.split_once('|')?;
+            Some((package.split(' ').next()?, features))
+        })
+        .collect();
+    assert!(reached.contains_key("auth-domain"), "the tree has a root: {tree}");
+    for name in reached.keys() {
+        let foreign = FOREIGN_TO_THE_DOMAIN
+            .iter()
+            .find(|foreign| name.split(['-', '_']).next() == Some(**foreign));
+        assert_eq!(foreign, None, "the domain reaches {name}");
+    }
+    let uuid = reached["uuid"];
+    let makes_its_own = uuid
+        .split([',', ' '])
+        .any(|feature| feature == "rng" || feature.starts_with('v'));
+    assert!(
+        !makes_its_own,
+        "the domain's uuid library makes ids by itself: {uuid}"
+    );
+}
+
+#[test]
+fn versions_stand_in_the_workspace_alone() {
+    let folders = fs::read_dir(workspace_root().join("crates")).unwrap();
+    let manifests = folders
+        .map(|folder| folder.unwrap().path().join("Cargo.toml"))
+        .chain([workspace_root().join("tests/Cargo.toml")]);
+    for manifest in manifests {
+        let text = fs::read_to_string(&manifest).unwrap();
+        let own: Vec<&str> = dependency_lines(&text)
+            .filter(|line| !line.contains("workspace = true"))
+            .collect();
+        assert!(
+            own.is_empty(),
+            "{} has versions of its own: {own:?}",
+            manifest.display()
+        );
+    }
+}
+
+/// The lines of a manifest that name a dependency.
+fn dependency_lines(manifest: &str) -> impl Iterator<Item = &str> {
+    let mut within = false;
+    manifest.lines().filter(move |line| {
+        if line.starts_with('[') {
+            within = line.trim_end_matches(']').ends_with("dependencies");
+            return false;
+        }
+        within && !line.trim().is_empty() && !line.starts_with('#')
+    })
+}
+
+/// A member of the workspace and the names of what it depends on.
+struct Package {
+    name: String,
+    normal: BTreeSet<String>,
+    dev: BTreeSet<String>,
+}
+
+fn packages() -> Vec<Package> {
+    let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(package)
+        .collect()
+}
+
+fn package(package: &Value) -> Package {
+    let dependencies = package["dependencies"].as_array().unwrap();
+    let of_kind = |is_dev: bool| {
+        dependencies
+            .iter()
+            .filter(|dependency| (dependency["kind"] == "dev") == is_dev)
+            // What only a build script uses is not in the program.
+            .filter(|dependency| dependency["kind"] != "build")
+            .map(|dependency| dependency["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    Package {
+        name: package["name"].as_str().unwrap().to_owned(),
+        normal: of_kind(false),
+        dev: of_kind(true),
+    }
+}
+
+fn cargo(arguments: &[&str]) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(arguments)
+        .current_dir(workspace_root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}

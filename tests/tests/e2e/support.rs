@@ -1,0 +1,120 @@
+//! What the tests share: refusals, and users who refresh in a loop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use auth_e2e::client::{Client, FLUTTER, Tokens};
+use auth_e2e::http::Answer;
+use auth_e2e::wire::{self, Connection};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+
+/// Checks that an answer is the refusal of a grant, as the Flutter application is told it.
+#[track_caller]
+pub(crate) fn assert_refused(answer: &Answer) {
+    let told = (answer.status, answer.member("error"));
+    assert_eq!(told, (401, Some("invalid_grant".to_owned())), "{}", answer.text());
+}
+
+/// Somebody who is signed in, and remembers every refresh token that was ever given to them.
+#[derive(Debug)]
+pub(crate) struct User {
+    /// In the order in which they were given; the last one is the newest.
+    pub(crate) tokens: Vec<String>,
+    /// Why this user stopped refreshing, once that has come.
+    pub(crate) stopped_by: Option<std::io::Error>,
+}
+
+impl User {
+    pub(crate) fn signed_in(client: &Client) -> Self {
+        Self::with(client.admin_tokens())
+    }
+
+    pub(crate) fn with(tokens: Tokens) -> Self {
+        Self {
+            tokens: vec![tokens.refresh],
+            stopped_by: None,
+        }
+    }
+
+    pub(crate) fn newest(&self) -> &str {
+        self.tokens.last().unwrap()
+    }
+
+    /// Refreshes over one connection until there are no more answers, and counts those that come.
+    async fn refresh_on(mut self, address: SocketAddr, client_id: &str, answered: impl Fn()) -> Self {
+        self.stopped_by = None;
+        let mut connection = match Connection::open(address).await {
+            Ok(connection) => connection,
+            Err(error) => return self.stopped(error),
+        };
+        loop {
+            let form = wire::refresh_form(client_id, self.newest());
+            match connection.exchange(&wire::token_request(address, &form)).await {
+                Ok(reply) => {
+                    assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(reply.body));
+                    self.tokens
+                        .push(wire::refresh_token(reply.body).unwrap().to_owned());
+                    answered();
+                }
+                Err(error) => return self.stopped(error),
+            }
+        }
+    }
+
+    fn stopped(mut self, by: std::io::Error) -> Self {
+        self.stopped_by = Some(by);
+        self
+    }
+}
+
+/// Lets users refresh at once, carries something out when so many answers have come in all, and waits until no user
+/// gets another answer.
+pub(crate) fn refresh_until_cut(
+    users: Vec<User>,
+    client_id: &'static str,
+    address: SocketAddr,
+    cut_after: usize,
+    cut: impl Fn() + Send + Sync + 'static,
+) -> Vec<User> {
+    let answers = Arc::new(AtomicUsize::new(0));
+    let cut = Arc::new(cut);
+    runtime().block_on(async move {
+        let mut refreshing = JoinSet::new();
+        for user in users {
+            let (answers, cut) = (Arc::clone(&answers), Arc::clone(&cut));
+            let answered = move || {
+                if answers.fetch_add(1, Ordering::Relaxed) + 1 == cut_after {
+                    cut();
+                }
+            };
+            refreshing.spawn(async move { user.refresh_on(address, client_id, answered).await });
+        }
+        refreshing.join_all().await
+    })
+}
+
+/// The statuses of many uses of one refresh token, all sent before any answer is read.
+pub(crate) fn use_at_once(address: SocketAddr, refresh_token: &str, times: usize) -> Vec<(u16, String)> {
+    let request = wire::token_request(address, &wire::refresh_form(FLUTTER, refresh_token));
+    runtime().block_on(async move {
+        let mut connections = Vec::with_capacity(times);
+        for _ in 0..times {
+            connections.push(Connection::open(address).await.unwrap());
+        }
+        for connection in &mut connections {
+            connection.send(&request).await.unwrap();
+        }
+        let mut answers = Vec::with_capacity(times);
+        for connection in &mut connections {
+            let reply = connection.receive().await.unwrap();
+            answers.push((reply.status, String::from_utf8_lossy(reply.body).into_owned()));
+        }
+        answers
+    })
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_io().build().unwrap()
+}
