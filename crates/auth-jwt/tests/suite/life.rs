@@ -1,0 +1,291 @@
+//! The life of keys under a clock that the test moves: published, active, retiring, removed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use auth_domain::key::KeyState;
+use auth_domain::ports::{Clock as _, Genuine, TokenSigner as _};
+use auth_domain::time::Seconds;
+use auth_jwt::{DirectorySettings, ImportAs, KeyRing, KeySource};
+use auth_testkit::MockClock;
+use auth_testkit::clock::START;
+use auth_testkit::contract::signer as contract;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::common::{CACHE, KID_OF_OLD, directory, fixture, kid, ring, settings, store};
+
+const DAY: Seconds = Seconds::new(86_400);
+const MONTH: Seconds = Seconds::new(2_592_000);
+
+/// The `kid` values of a published key set.
+fn published(ring: &KeyRing) -> Vec<String> {
+    let key_set = ring.key_set().expect("a key is active");
+    let document: serde_json::Value = serde_json::from_slice(&key_set.json).expect("JSON");
+    let keys = document["keys"].as_array().expect("an array");
+    keys.iter()
+        .map(|key| key["kid"].as_str().expect("text").to_owned())
+        .collect()
+}
+
+/// The `kid` that a token's header names.
+fn kid_of(token: &str) -> String {
+    let header = token.split('.').next().expect("a token has parts");
+    let header = URL_SAFE_NO_PAD.decode(header).expect("base64url");
+    let header: serde_json::Value = serde_json::from_slice(&header).expect("JSON");
+    header["kid"].as_str().expect("text").to_owned()
+}
+
+fn states(ring: &KeyRing, clock: &MockClock) -> Vec<KeyState> {
+    let store = ring.store().expect("the ring has a directory");
+    let keys = store.list(clock.now()).expect("the directory is in order");
+    keys.iter().map(|key| key.state).collect()
+}
+
+fn rotating_ring(path: &std::path::Path, clock: &MockClock) -> KeyRing {
+    let settings = DirectorySettings {
+        rotation_interval: Some(DAY),
+        ..settings(path)
+    };
+    KeyRing::open(KeySource::Directory(settings), Arc::new(clock.clone())).expect("in order")
+}
+
+#[tokio::test]
+async fn a_key_is_published_then_active_then_retiring_then_removed() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let old = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    assert_eq!(states(&ring, &clock), [KeyState::Active]);
+
+    store(own.path(), clock.now())
+        .rotate(clock.now())
+        .expect("a key can be made");
+    ring.refresh().expect("the directory is in order");
+    assert_eq!(states(&ring, &clock), [KeyState::Active, KeyState::Published]);
+    assert_eq!(published(&ring).len(), 2);
+    let before = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    assert_eq!(kid_of(before.access.expose()), kid_of(old.access.expose()));
+
+    clock.advance(CACHE);
+    assert_eq!(states(&ring, &clock), [KeyState::Retiring, KeyState::Active]);
+    let after = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    assert_ne!(kid_of(after.access.expose()), kid_of(old.access.expose()));
+    assert!(contract::accepts(&ring, old.refresh.expose()));
+
+    clock.set(START.plus(MONTH).minus(Seconds::new(1)));
+    assert!(
+        contract::accepts(&ring, old.refresh.expose()),
+        "it has a second to live"
+    );
+    clock.set(START.plus(MONTH).plus(DAY).plus(Seconds::new(1)));
+    assert_eq!(states(&ring, &clock), [KeyState::Removed, KeyState::Active]);
+    assert!(!contract::accepts(&ring, old.refresh.expose()));
+    assert_eq!(published(&ring), [kid_of(after.access.expose())]);
+}
+
+#[tokio::test]
+async fn ten_rotations_never_show_a_token_to_a_verifier_that_does_not_know_its_key() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = rotating_ring(own.path(), &clock);
+    let mut kids = HashSet::new();
+    let mut cached = published(&ring);
+    // Half an hour a step; the verifier fetches the key set each hour and never in between.
+    for step in 0..(10 * 48 + 4) {
+        ring.refresh().expect("the directory is in order");
+        if step % 2 == 0 {
+            cached = published(&ring);
+        }
+        let pair = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+        let signed_by = kid_of(pair.access.expose());
+        assert!(cached.contains(&signed_by), "step {step}");
+        kids.insert(signed_by);
+        clock.advance(Seconds::new(1_800));
+    }
+    assert_eq!(kids.len(), 11);
+}
+
+#[test]
+fn an_interval_publishes_the_next_key_in_time_and_only_once() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = rotating_ring(own.path(), &clock);
+    clock.set(START.plus(DAY).minus(CACHE).minus(Seconds::new(1)));
+    assert_eq!(ring.refresh().expect("in order"), None);
+    clock.advance(Seconds::new(1));
+    let next = ring.refresh().expect("in order").expect("it is due");
+    assert_eq!(next.state, KeyState::Published);
+    assert_eq!(next.times.activates_at, START.plus(DAY));
+    assert_eq!(ring.refresh().expect("in order"), None);
+}
+
+#[tokio::test]
+async fn the_key_set_is_made_once_per_change() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let first = ring.key_set().expect("a key is active");
+    contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    for _ in 0..100 {
+        clock.advance(Seconds::new(60));
+        ring.refresh().expect("in order");
+        assert!(Arc::ptr_eq(&first, &ring.key_set().expect("a key is active")));
+    }
+    ring.store()
+        .expect("a directory")
+        .rotate(clock.now())
+        .expect("a key can be made");
+    ring.refresh().expect("in order");
+    let second = ring.key_set().expect("a key is active");
+    assert_ne!(first.etag, second.etag);
+    assert!(Arc::ptr_eq(&second, &ring.key_set().expect("a key is active")));
+}
+
+#[tokio::test]
+async fn how_long_a_keys_tokens_live_is_written_once_a_day_and_before_they_are_given_out() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let manifest = || std::fs::read(own.path().join("keyring.json")).expect("it is there");
+    let mut written = HashSet::from([manifest()]);
+    for hour in 0..48 {
+        let claims = contract::pair_claims(clock.now());
+        contract::sign(&ring, &claims).await;
+        let described = ring
+            .store()
+            .expect("a directory")
+            .list(clock.now())
+            .expect("in order");
+        let last_expiry = claims.refresh.exp.into();
+        assert!(
+            described.iter().all(|key| key.times.signed_until >= last_expiry),
+            "hour {hour}"
+        );
+        written.insert(manifest());
+        clock.advance(Seconds::new(3_600));
+    }
+    assert_eq!(written.len(), 3);
+}
+
+#[tokio::test]
+async fn a_key_that_signs_at_once_overtakes_the_active_one() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let old = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    clock.advance(Seconds::new(1));
+    let store = ring.store().expect("a directory");
+    let new = store.rotate_at_once(clock.now()).expect("a key can be made");
+    assert_eq!(new.state, KeyState::Active);
+    ring.refresh().expect("in order");
+    let pair = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    assert_eq!(kid_of(pair.access.expose()), new.kid.to_string());
+    assert!(contract::accepts(&ring, old.refresh.expose()));
+}
+
+#[tokio::test]
+async fn a_clock_set_back_brings_back_the_key_of_that_time() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let old = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    ring.store()
+        .expect("a directory")
+        .rotate(clock.now())
+        .expect("a key can be made");
+    ring.refresh().expect("in order");
+    clock.advance(CACHE);
+    contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    clock.set(START);
+    let again = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    assert_eq!(again.access.expose(), old.access.expose());
+}
+
+#[tokio::test]
+async fn two_rings_over_one_directory_follow_each_other() {
+    let (own, clock) = (directory(), MockClock::default());
+    let (one, two) = (ring(own.path(), &clock), ring(own.path(), &clock));
+    assert_eq!(published(&one), published(&two));
+    one.store()
+        .expect("a directory")
+        .rotate_at_once(clock.now())
+        .expect("a key can be made");
+    one.refresh().expect("in order");
+    let pair = contract::sign(&one, &contract::pair_claims(clock.now())).await;
+    // Nobody has told the other ring: the unknown key makes it look.
+    assert!(contract::accepts(&two, pair.refresh.expose()));
+    assert_eq!(published(&one), published(&two));
+}
+
+#[tokio::test]
+async fn unknown_keys_make_the_ring_look_at_its_directory_only_once_in_a_while() {
+    let (own, clock) = (directory(), MockClock::default());
+    let (one, two) = (ring(own.path(), &clock), ring(own.path(), &clock));
+    let stranger = directory();
+    let forged = contract::sign(&ring(stranger.path(), &clock), &contract::pair_claims(START)).await;
+    assert!(!contract::accepts(&two, forged.refresh.expose()));
+    one.store()
+        .expect("a directory")
+        .rotate_at_once(clock.now())
+        .expect("a key can be made");
+    one.refresh().expect("in order");
+    let pair = contract::sign(&one, &contract::pair_claims(clock.now())).await;
+    assert!(
+        !contract::accepts(&two, pair.refresh.expose()),
+        "it has just looked"
+    );
+    clock.advance(Seconds::new(5));
+    assert!(contract::accepts(&two, pair.refresh.expose()));
+}
+
+#[test]
+fn an_imported_key_verifies_what_it_signed_elsewhere_and_never_signs() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let until = START.plus(MONTH);
+    let purpose = ImportAs::Verifier { until };
+    let store = ring.store().expect("a directory");
+    let imported = store
+        .import(
+            &fixture("private_key.pem"),
+            Some(kid(KID_OF_OLD)),
+            purpose,
+            clock.now(),
+        )
+        .expect("the fixture is a key");
+    assert_eq!(imported.state, KeyState::Retiring);
+    ring.refresh().expect("in order");
+    assert_ne!(ring.key_set().expect("a key is active").active_kid, KID_OF_OLD);
+    let text = String::from_utf8(fixture("access_token.txt")).expect("a token is text");
+    let token = auth_domain::secret::Token::new(text);
+    assert!(matches!(ring.verify_access(&token), Ok(Genuine::Yes(_))));
+    clock.set(until);
+    assert!(matches!(ring.verify_access(&token), Ok(Genuine::No(_))));
+}
+
+#[test]
+fn an_imported_signer_waits_for_the_caches_of_verifiers() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let store = ring.store().expect("a directory");
+    let pem = fixture("private_key.pem");
+    let imported = store
+        .import(&pem, None, ImportAs::Signer, clock.now())
+        .expect("a key");
+    assert_eq!(imported.state, KeyState::Published);
+    ring.refresh().expect("in order");
+    clock.advance(CACHE);
+    let active = &ring.key_set().expect("a key is active").active_kid;
+    assert_eq!(*active, imported.kid.to_string());
+}
+
+#[test]
+fn sweeping_deletes_what_is_good_for_nothing_any_more_and_nothing_else() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let store = ring.store().expect("a directory");
+    let old = kid(&ring.key_set().expect("a key is active").active_kid);
+    store.rotate(clock.now()).expect("a key can be made");
+    assert_eq!(store.sweep(clock.now()).expect("in order"), []);
+    clock.advance(CACHE);
+    // It was overtaken before it signed anything.
+    assert_eq!(store.sweep(clock.now()).expect("in order"), [old.clone()]);
+    assert!(!own.path().join(format!("{old}.pem")).exists());
+    assert_eq!(states(&ring, &clock), [KeyState::Active]);
+    ring.refresh().expect("in order");
+    assert_eq!(published(&ring).len(), 1);
+}
