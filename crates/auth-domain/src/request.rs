@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use zeroize::Zeroizing;
+
 use crate::client::GrantType;
 use crate::client_auth::{BasicCredentials, ClientCredentials};
 use crate::password::MAX_PASSWORD_BYTES;
@@ -50,17 +52,8 @@ impl Grant {
 }
 
 /// The known parameters of a form, each at most once and never empty.
-#[derive(Debug, Default)]
-struct Parameters(BTreeMap<Parameter, Hidden>);
-
-/// A parameter's value, any of which may be a secret.
-struct Hidden(zeroize::Zeroizing<String>);
-
-impl std::fmt::Debug for Hidden {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("..")
-    }
-}
+/// Any value may be a secret, so each is wiped when dropped, and none can be printed.
+struct Parameters(BTreeMap<Parameter, Zeroizing<String>>);
 
 impl TokenRequest {
     /// Reads a decoded form and the credentials of an HTTP Basic header.
@@ -103,28 +96,28 @@ impl Parameters {
     fn collect(form: impl IntoIterator<Item = (String, String)>) -> Result<Self, Refusal> {
         let mut seen = BTreeMap::new();
         for (name, value) in form {
-            let value = Hidden(zeroize::Zeroizing::new(value));
+            let value = Zeroizing::new(value);
             let Some(parameter) = Parameter::ALL
                 .into_iter()
                 .find(|parameter| parameter.as_str() == name)
             else {
                 continue;
             };
-            if value.0.contains('\0') {
+            if value.contains('\0') {
                 return Err(bad(parameter));
             }
             if seen.insert(parameter, value).is_some() {
                 return Err(Refusal::InvalidRequest(RequestFault::Repeated(parameter)));
             }
         }
-        seen.retain(|_, value| !value.0.is_empty());
+        seen.retain(|_, value| !value.is_empty());
         Ok(Self(seen))
     }
 
     fn take(&mut self, parameter: Parameter) -> Option<String> {
         self.0
             .remove(&parameter)
-            .map(|mut value| std::mem::take(&mut *value.0))
+            .map(|mut value| std::mem::take(&mut *value))
     }
 
     fn require(&mut self, parameter: Parameter) -> Result<String, Refusal> {
