@@ -272,14 +272,30 @@ fn a_key_of_the_traditional_form_is_taken() {
 }
 
 #[test]
-fn longer_keys_sign_and_verify() {
-    for bits in [KeyBits::Rsa3072, KeyBits::Rsa4096] {
-        let (key, _) = RsaKey::generate(bits).expect("a key can be made");
-        assert_eq!(key.bits(), bits.get());
-        let signature = key.sign(b"message").expect("the key signs");
-        assert!(key.verify(b"message", &signature));
-        assert!(!key.verify(b"massage", &signature));
+fn a_longer_key_signs_and_verifies() {
+    let (key, _) = RsaKey::generate(KeyBits::Rsa3072).expect("a key can be made");
+    assert_eq!(key.bits(), 3_072);
+    let signature = key.sign(b"message").expect("the key signs");
+    assert!(key.verify(b"message", &signature));
+    assert!(!key.verify(b"massage", &signature));
+}
+
+#[test]
+fn new_keys_have_a_length_from_the_list() {
+    for bits in [2_048, 3_072, 4_096] {
+        assert_eq!(KeyBits::try_from(bits).map(KeyBits::get), Ok(bits));
     }
+    for bits in [0, 1_024, 2_047, 8_192] {
+        assert!(KeyBits::try_from(bits).is_err());
+    }
+}
+
+#[test]
+fn a_thumbprint_is_that_of_rfc_7638() {
+    let key = RsaKey::from_pem(&fixture("private_key.pem")).expect("the fixture is a key");
+    // By OpenSSL's command line and Python's hashlib.
+    let expected = "aAchSf2JlPqHvuYLs1uZfn6YTyjgi2TkLsAaVHNMH8s";
+    assert_eq!(key.thumbprint().expect("a kid").as_str(), expected);
 }
 
 /// One ring for all cases of a property.
