@@ -8,7 +8,7 @@ use auth_e2e::installation::Installation;
 use auth_e2e::server::Server;
 
 use crate::database::{Database, claims};
-use crate::support::{User, assert_refused, refresh_until_cut};
+use crate::support::{User, assert_refused, everything_in, refresh_until_cut};
 
 const ROUNDS: usize = 20;
 const USERS: usize = 8;
@@ -89,6 +89,46 @@ fn refresh_until_killed(
     let users = refresh_until_cut(users, client_id, address, after, move || killer.kill().unwrap());
     assert!(!server.ended().unwrap().success());
     users
+}
+
+#[test]
+fn with_a_retry_window_no_kill_9_signs_anybody_out() {
+    const PATIENT: &str = "patient-app";
+    let installation = Installation::new().unlimited();
+    let mut server = installation.start();
+    let grants = [
+        "--grant",
+        "password",
+        "--grant",
+        "refresh_token",
+        "--scope",
+        "api:read",
+    ];
+    let create = [
+        "client",
+        "create",
+        PATIENT,
+        "--name",
+        "Patient",
+        "--refresh-retry-window",
+        "600",
+    ];
+    let created = installation
+        .run(&[&create[..], &grants[..]].concat(), "")
+        .unwrap();
+    assert!(created.status.success(), "{}", everything_in(&created));
+    let client = Client::new(server.http(), PATIENT);
+    let mut users: Vec<User> = (0..USERS).map(|_| User::signed_in(&client)).collect();
+    for round in 0..5 {
+        users = refresh_until_killed(server, users, PATIENT, 40 + 7 * round);
+        server = installation.start();
+        let client = Client::new(server.http(), PATIENT);
+        for user in &mut users {
+            let answer = client.refresh(user.newest());
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            user.tokens.push(answer.member("refresh_token").unwrap());
+        }
+    }
 }
 
 #[test]

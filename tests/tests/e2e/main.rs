@@ -1,6 +1,7 @@
 //! The built binary over HTTP, against real files; and the rules of the workspace.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a test stops at the first thing that is not as it must be"
 )]
@@ -9,4 +10,12 @@ mod chain;
 mod crashes;
 mod database;
 mod dependency_rule;
+mod expiry;
+mod flutter;
+mod forged;
+mod gateway;
+mod keys;
+mod secrecy;
+mod starting;
+mod storm;
 mod support;

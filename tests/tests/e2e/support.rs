@@ -1,6 +1,7 @@
 //! What the tests share: refusals, and users who refresh in a loop.
 
 use std::net::SocketAddr;
+use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,6 +16,12 @@ use tokio::task::JoinSet;
 pub(crate) fn assert_refused(answer: &Answer) {
     let told = (answer.status, answer.member("error"));
     assert_eq!(told, (401, Some("invalid_grant".to_owned())), "{}", answer.text());
+}
+
+/// All that a command printed.
+pub(crate) fn everything_in(output: &Output) -> String {
+    let printed = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&printed).into_owned()
 }
 
 /// Somebody who is signed in, and remembers every refresh token that was ever given to them.

@@ -1,0 +1,109 @@
+//! How the program starts, or says why it does not.
+
+use std::net::TcpListener;
+use std::process::Output;
+
+use auth_e2e::client::Client;
+use auth_e2e::installation::{ADMIN_PASSWORD, Installation};
+
+use crate::support::everything_in;
+
+#[test]
+fn a_fresh_server_is_healthy_and_ready() {
+    let installation = Installation::new();
+    let server = installation.start();
+    let health = server.http().get("/health").unwrap();
+    assert_eq!(health.status, 200);
+    let health = health.json();
+    assert_eq!(health["status"], "healthy");
+    assert_eq!(health["database"], "connected");
+    assert_eq!(health["redis"], "disabled");
+    let ready = server.http().get("/ready").unwrap();
+    assert_eq!(
+        (ready.status, ready.header("cache-control")),
+        (200, Some("no-store"))
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let installation = Installation::new();
+    let _holder = TcpListener::bind(installation.address()).unwrap();
+    assert_says(
+        &installation.run(&["serve"], "").unwrap(),
+        &installation.address().port().to_string(),
+    );
+}
+
+#[test]
+fn an_unknown_setting_is_named() {
+    let installation = Installation::new().with("AUTH_SERVICE__RATE_LIMIT_PER_IPP", "5");
+    let output = installation.run(&["serve"], "").unwrap();
+    assert_says(&output, "AUTH_SERVICE__RATE_LIMIT_PER_IPP");
+    assert_says(&output, "RATE_LIMIT_PER_IP");
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_named() {
+    let installation = Installation::new().with("AUTH_SERVICE__ACCESS_TOKEN_LIFETIME", "a while");
+    assert_says(
+        &installation.run(&["serve"], "").unwrap(),
+        "ACCESS_TOKEN_LIFETIME",
+    );
+}
+
+#[test]
+fn production_on_plain_http_is_refused() {
+    let installation = Installation::new().with("ENVIRONMENT", "production");
+    assert_says(&installation.run(&["serve"], "").unwrap(), "TRUSTED_PROXIES");
+}
+
+#[track_caller]
+fn assert_says(output: &Output, what: &str) {
+    let said = everything_in(output);
+    assert!(!output.status.success(), "it went on: {said}");
+    assert!(said.contains(what), "no word of {what}: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn pending_migrations_keep_the_server_from_serving_until_they_are_applied() {
+    let installation = Installation::new().with("AUTH_SERVICE__AUTO_MIGRATE", "false");
+    assert_says(&installation.run(&["serve"], "").unwrap(), "migrate up");
+    let migrated = installation.run(&["migrate", "up"], "").unwrap();
+    assert!(migrated.status.success(), "{}", everything_in(&migrated));
+    installation.start();
+}
+
+#[test]
+fn the_command_line_works_beside_the_running_server() {
+    let installation = Installation::new();
+    let server = installation.start();
+    let arguments = [
+        "user",
+        "create",
+        "ada",
+        "--email",
+        "ada@example.org",
+        "--password-stdin",
+    ];
+    let created = installation.run(&arguments, ADMIN_PASSWORD).unwrap();
+    assert!(created.status.success(), "{}", everything_in(&created));
+    let client = Client::flutter(server.http());
+    assert_eq!(client.sign_in("ada", ADMIN_PASSWORD).status, 200);
+
+    let deactivated = installation.run(&["user", "deactivate", "ada"], "").unwrap();
+    assert!(deactivated.status.success(), "{}", everything_in(&deactivated));
+    assert_eq!(client.sign_in("ada", ADMIN_PASSWORD).status, 401);
+}
+
+#[test]
+fn the_health_command_tells_a_server_that_is_up_from_one_that_is_not() {
+    let installation = Installation::new();
+    let server = installation.start();
+    let up = installation.run(&["health"], "").unwrap();
+    assert!(up.status.success(), "{}", everything_in(&up));
+    server.stop();
+    let down = installation.run(&["health"], "").unwrap();
+    assert!(!down.status.success(), "{}", everything_in(&down));
+}
