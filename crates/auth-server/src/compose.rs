@@ -1,1 +1,303 @@
 //! The composition root: builds every port from validated settings, and nothing else does.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use auth_domain::audit::{AuditEvent, AuditRecord};
+use auth_domain::context::RequestContext;
+use auth_domain::id::{ClientId, RowId, UserId};
+use auth_domain::ports::{Clock, Random, StoreReadiness, Unavailable};
+use auth_domain::time::Seconds;
+use auth_domain::token_service::{Policy, Ports, TokenService};
+use auth_jwt::{DirectorySettings, KeyDescription, KeyError, KeyRing, KeySource};
+use auth_password::{HashingPool, HashingSettings};
+use auth_storage::{Migrations, OpenError, Store, StoreOptions};
+
+use crate::http::{HttpSettings, Services};
+use crate::settings::{KeyPlace, Listen, Migration, Settings};
+use crate::system::{SystemClock, SystemRandom};
+use crate::throttle::{DEFAULT_CAPACITY, InProcessThrottle};
+
+/// The `max-age` of the published key set: for so long a verifier may not know of a new key.
+const KEY_SET_LIFETIME: Seconds = Seconds::new(3_600);
+/// What somebody is told whose password can't be hashed now.
+const HASHING_RETRY_AFTER: Seconds = Seconds::new(1);
+/// How often the key directory is looked at.
+const KEY_TICK: Duration = Duration::from_secs(5);
+
+/// Why the server can't be built.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Nobody can listen there.
+    #[error("listen on {address}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The database can't be opened or migrated.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The database is of an older version, and applying migrations is left to the operator.
+    #[error("the database is of an older version of this program")]
+    MigrationsPending,
+    /// The keys can't be used.
+    #[error("the signing keys can't be used")]
+    Keys(#[from] KeyError),
+    /// Passwords can't be hashed.
+    #[error(transparent)]
+    Hashing(#[from] auth_password::StartFault),
+    /// A part that was built does not work.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// HTTP can't be served.
+    #[error("serve HTTP")]
+    Http(#[source] io::Error),
+}
+
+/// The time, randomness, and a name for what is done without a request.
+#[derive(Clone)]
+pub struct World {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub random: Arc<dyn Random>,
+    /// What the audit trail says made a change.
+    agent: &'static str,
+}
+
+impl World {
+    /// The operating system's.
+    pub fn of_system(agent: &'static str) -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            agent,
+        }
+    }
+
+    /// An audit row about something that no request asked for.
+    pub fn audit(
+        &self,
+        event: AuditEvent,
+        user_id: Option<UserId>,
+        client_id: Option<ClientId>,
+    ) -> AuditRecord {
+        let now = self.clock.now();
+        AuditRecord {
+            id: RowId::generate(&*self.random, now),
+            at: now,
+            event,
+            user_id,
+            client_id,
+            context: RequestContext {
+                ip: None,
+                user_agent: Some(self.agent.to_owned()),
+                correlation_id: RowId::generate(&*self.random, now).as_uuid().to_string(),
+            },
+        }
+    }
+}
+
+/// Everything that a running server is made of.
+pub struct Application {
+    /// What the handlers call.
+    pub services: Services,
+    /// The database.
+    pub store: Store,
+    /// The signing keys.
+    pub keys: KeyRing,
+    /// The hashing threads.
+    pub hashing: Arc<HashingPool>,
+    /// The time and randomness.
+    pub world: World,
+}
+
+impl Application {
+    /// Applies migrations where that is asked for, opens everything, and wires it.
+    ///
+    /// # Errors
+    /// The first part that can't be built.
+    pub async fn build(settings: &Settings, world: World) -> Result<Self, StartError> {
+        if settings.database.migration == Migration::AtStart {
+            for name in Migrations::of(&settings.database.url).up()? {
+                tracing::info!(event_type = "migration", migration = name, "migration applied");
+            }
+        }
+        let store = open_store(settings)?;
+        if store.probe.check().await? == StoreReadiness::MigrationsPending {
+            return Err(StartError::MigrationsPending);
+        }
+        let keys = open_keys(settings, Arc::clone(&world.clock))?;
+        let hashing = Arc::new(start_hashing(settings, &world.random)?);
+        let services = services(settings, &store, &keys, &hashing, &world);
+        Ok(Self {
+            services,
+            store,
+            keys,
+            hashing,
+            world,
+        })
+    }
+}
+
+fn services(
+    settings: &Settings,
+    store: &Store,
+    keys: &KeyRing,
+    hashing: &Arc<HashingPool>,
+    world: &World,
+) -> Services {
+    let signer = Arc::new(keys.clone());
+    let ports = Ports {
+        clients: Arc::clone(&store.clients),
+        users: Arc::clone(&store.users),
+        sessions: Arc::clone(&store.sessions),
+        audit: Arc::clone(&store.audit),
+        throttle: Arc::new(InProcessThrottle::new(DEFAULT_CAPACITY)),
+        hasher: Arc::<HashingPool>::clone(hashing),
+        signer: Arc::<KeyRing>::clone(&signer),
+        clock: Arc::clone(&world.clock),
+        random: Arc::clone(&world.random),
+    };
+    let policy = Policy {
+        issuer: settings.tokens.issuer.clone(),
+        reuse_revokes: settings.tokens.reuse_revokes,
+        limits: settings.limits,
+        password_grant: settings.tokens.password_grant,
+    };
+    Services {
+        tokens: TokenService::new(ports, policy),
+        signer,
+        store: Arc::clone(&store.probe),
+        clock: Arc::clone(&world.clock),
+        random: Arc::clone(&world.random),
+    }
+}
+
+/// How the server is reached.
+pub fn http_settings(listen: &Listen) -> HttpSettings {
+    HttpSettings {
+        base_path: listen.base_path.clone(),
+        workers: listen.workers.unwrap_or_else(|| cores().get()),
+        shutdown_timeout: listen.shutdown_timeout,
+    }
+}
+
+/// Takes the address of the settings; whoever connects from now on waits until the server answers.
+///
+/// # Errors
+/// [`StartError::Bind`].
+pub fn bind(listen: &Listen) -> Result<TcpListener, StartError> {
+    let address = listen.address();
+    TcpListener::bind(address).map_err(|source| StartError::Bind { address, source })
+}
+
+/// Opens the database of the settings. Applies no migrations.
+///
+/// # Errors
+/// Where it can't be opened.
+pub fn open_store(settings: &Settings) -> Result<Store, OpenError> {
+    let options = StoreOptions {
+        readers: settings.database.readers,
+        ..StoreOptions::default()
+    };
+    auth_storage::open(&settings.database.url, options)
+}
+
+/// Opens the keys of the settings; makes the first where there is none.
+///
+/// # Errors
+/// Where they can't be used.
+pub fn open_keys(settings: &Settings, clock: Arc<dyn Clock>) -> Result<KeyRing, KeyError> {
+    let source = match &settings.keys.place {
+        KeyPlace::Folder(folder) => KeySource::Directory(key_directory(settings, folder)),
+        KeyPlace::Pair { private, public, kid } => KeySource::Pair {
+            private_key_path: private.clone(),
+            public_key_path: Some(public.clone()),
+            kid: kid.clone(),
+        },
+    };
+    KeyRing::open(source, clock)
+}
+
+/// How keys are kept in a folder.
+pub fn key_directory(settings: &Settings, folder: &Path) -> DirectorySettings {
+    DirectorySettings {
+        path: folder.to_owned(),
+        bits: settings.keys.bits,
+        rotation_interval: settings.keys.rotation_interval,
+        cache_lifetime: KEY_SET_LIFETIME,
+    }
+}
+
+/// Starts the hashing threads.
+///
+/// # Errors
+/// Where the system gives none.
+pub fn start_hashing(
+    settings: &Settings,
+    random: &Arc<dyn Random>,
+) -> Result<HashingPool, auth_password::StartFault> {
+    let passwords = &settings.passwords;
+    let pool = HashingSettings {
+        scheme: passwords.scheme,
+        threads: passwords.threads.unwrap_or_else(cores),
+        queue: passwords.queue,
+        retry_after: HASHING_RETRY_AFTER,
+    };
+    HashingPool::start(&pool, random)
+}
+
+fn cores() -> NonZeroUsize {
+    available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Follows the key directory until it is dropped or aborted: what other instances and operators do to it, and the
+/// next key when it is due.
+pub async fn tend_keys(keys: KeyRing, store: Store, world: World) {
+    let mut tick = tokio::time::interval(KEY_TICK);
+    loop {
+        tick.tick().await;
+        let ring = keys.clone();
+        match tokio::task::spawn_blocking(move || ring.refresh()).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(key))) => note_new_key(&key, &store, &world).await,
+            Ok(Err(error)) => report_trouble_with_keys(&error),
+            Err(error) => report_trouble_with_keys(&error),
+        }
+    }
+}
+
+async fn note_new_key(key: &KeyDescription, store: &Store, world: &World) {
+    let (kid, activates_at) = (key.kid.to_string(), key.times.activates_at.unix_seconds());
+    tracing::info!(
+        event_type = "key_rotated",
+        kid,
+        activates_at,
+        "the next signing key is published"
+    );
+    let row = world.audit(AuditEvent::KeyRotated { kid, activates_at }, None, None);
+    if let Err(error) = store.audit.record(row).await {
+        tracing::error!(
+            event_type = "unavailable",
+            operation = error.what,
+            "the new key is not in the audit trail"
+        );
+    }
+}
+
+fn report_trouble_with_keys(error: &(dyn std::error::Error + 'static)) {
+    tracing::error!(
+        event_type = "keys",
+        error,
+        "the key directory can't be followed; the known keys stay in use"
+    );
+}

@@ -1,3 +1,7 @@
 //! The program `auth-service`: hands the command line to the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    auth_server::cli::main()
+}

@@ -1,1 +1,215 @@
 //! The command line: parses, calls one use case, prints.
+//!
+//! Exit codes: 0 where all went well; 1 where a command was refused, or answered by no; 2 where the command line or
+//! a setting is wrong. No secret is ever taken from an argument.
+
+mod ask;
+mod client;
+mod config;
+mod desk;
+mod failure;
+mod health;
+mod keys;
+mod migrate;
+mod output;
+mod serve;
+mod token;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use failure::Failure;
+use output::{Ending, Report, print, print_error};
+
+use crate::http::openapi;
+use crate::settings::{Flag, Key, Secrecy, Settings, Sources};
+
+const HELP: &str = "Start with `auth-service serve`: it needs no setting, and says how to get a first token.
+Settings come from AUTH_SERVICE__… variables or a TOML file: `auth-service config reference` lists them.
+Exit codes: 0 done; 1 refused, or answered by no; 2 the command line or a setting is wrong.";
+
+/// An OAuth 2.0 authorization server
+#[derive(Debug, Parser)]
+#[command(name = "auth-service", version, after_help = HELP, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Read settings from this TOML file
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Set one setting, over the file and the environment; not for secrets
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::ServeArguments),
+    /// Bring the database's schema up to date, or take it back
+    #[command(subcommand)]
+    Migrate(migrate::MigrateCommand),
+    /// Create, list and change users
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Register, list and change clients
+    #[command(subcommand)]
+    Client(client::ClientCommand),
+    /// List, rotate and import signing keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Look into a token
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Check and list settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Ask a running server how it is
+    Health(health::HealthArguments),
+    /// Print the OpenAPI document
+    Openapi,
+}
+
+/// Runs the program: the whole of `main`.
+pub fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let json = line.common.json;
+    match run(line) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(report)) => {
+            print(&rendered(&report, json));
+            match report.ending {
+                Ending::Good => ExitCode::SUCCESS,
+                Ending::Bad => ExitCode::from(1),
+            }
+        }
+        Err(failure) => {
+            print_error(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
+    let mut flags = flags(&line.common.settings)?;
+    if let Command::Serve(arguments) = &line.command {
+        flags.extend(arguments.flags());
+    }
+    let sources = Sources::of_process(line.common.config, flags);
+    let settings = || Settings::load(&sources);
+    match line.command {
+        Command::Serve(_) => serve::run(&settings()?).map(|()| None),
+        Command::Migrate(command) => migrate::run(&command, &settings()?).map(Some),
+        Command::User(command) => wait_for(user::run(command, &settings()?)),
+        Command::Client(command) => wait_for(client::run(command, &settings()?)),
+        Command::Keys(command) => wait_for(keys::run(command, &settings()?)),
+        Command::Token(command) => token::run(&command, &settings()?).map(Some),
+        Command::Config(command) => config::run(&command, &sources).map(Some),
+        Command::Health(arguments) => health::run(&arguments, &settings()?).map(Some),
+        Command::Openapi => openapi().map(Some),
+    }
+}
+
+/// Runs a command that has to wait for something.
+fn wait_for(command: impl Future<Output = Result<Report, Failure>>) -> Result<Option<Report>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::of("start the runtime", &error))?;
+    runtime.block_on(command).map(Some)
+}
+
+fn openapi() -> Result<Report, Failure> {
+    let text = openapi::document().map_err(|error| Failure::of("write the OpenAPI document", &error))?;
+    let value: Value =
+        serde_json::from_str(&text).map_err(|error| Failure::of("read the OpenAPI document", &error))?;
+    Ok(Report::new(text.trim_end(), value))
+}
+
+fn rendered(report: &Report, json: bool) -> String {
+    if json {
+        serde_json::to_string_pretty(&report.programs).unwrap_or_default()
+    } else {
+        report.people.clone()
+    }
+}
+
+fn flags(given: &[String]) -> Result<Vec<Flag>, Failure> {
+    given.iter().map(|text| flag(text)).collect()
+}
+
+/// Reads `NAME=VALUE`. The value is not repeated: it might be a secret all the same.
+fn flag(text: &str) -> Result<Flag, Failure> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| Failure::usage("--set takes NAME=VALUE, such as --set LOG_LEVEL=debug"))?;
+    let short = name.to_ascii_uppercase();
+    let short = short.strip_prefix("AUTH_SERVICE__").unwrap_or(&short);
+    let key = Key::named(short).ok_or_else(|| {
+        let unknown = Failure::usage(format!("--set {name}: is not a setting"));
+        match Key::nearest(short) {
+            Some(near) => unknown.advise(format!("Did you mean {near}?")),
+            None => unknown.advise("`auth-service config reference` lists all settings."),
+        }
+    })?;
+    if key.entry().secrecy == Secrecy::Secret {
+        return Err(Failure::usage(format!(
+            "--set {name}: every process of this machine could read the secret"
+        ))
+        .advise(format!(
+            "Set AUTH_SERVICE__{short}, or name a file by AUTH_SERVICE__{short}_FILE."
+        )));
+    }
+    Ok(Flag {
+        key,
+        value: value.to_owned(),
+        written: "--set",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_secret_is_not_taken_from_an_argument() {
+        let refused = flag("master_key=pencil").unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(!refused.to_string().contains("pencil"), "{refused}");
+    }
+
+    #[test]
+    fn a_setting_is_named_with_or_without_its_prefix_in_any_case() {
+        for text in [
+            "log_level=debug",
+            "LOG_LEVEL=debug",
+            "AUTH_SERVICE__LOG_LEVEL=debug",
+        ] {
+            let flag = flag(text).unwrap();
+            assert_eq!((flag.key, flag.value.as_str()), (Key::LogLevel, "debug"));
+        }
+        let refused = flag("LOG_LEVL=debug").unwrap_err().to_string();
+        assert!(refused.contains("Did you mean LOG_LEVEL?"), "{refused}");
+    }
+}

@@ -12,7 +12,7 @@ use super::problem::Problem;
 use super::table::{Fallback, Key};
 
 /// What every variable of ours begins with.
-pub const PREFIX: &str = "AUTH_SERVICE__";
+const PREFIX: &str = "AUTH_SERVICE__";
 const FILE_SUFFIX: &str = "_FILE";
 /// The variable that names the settings file; `--config` goes before it.
 const CONFIG_FILE: &str = "CONFIG_FILE";

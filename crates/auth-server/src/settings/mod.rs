@@ -10,6 +10,7 @@ mod table;
 pub mod values;
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
 use auth_domain::time::Seconds;
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
+use auth_jwt::{KeyBits, Kid};
+use auth_storage::DatabaseUrl;
 use ipnet::IpNet;
 
 pub use layers::{Flag, Layers, Source, Sourced, Sources};
@@ -88,8 +91,8 @@ impl Listen {
 /// Where the data are.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// The SQLite file.
-    pub file: PathBuf,
+    /// The database.
+    pub url: DatabaseUrl,
     /// How many connections read.
     pub readers: u32,
     /// Who applies migrations.
@@ -126,7 +129,7 @@ pub struct Keys {
     /// Where the keys are.
     pub place: KeyPlace,
     /// The size of new keys.
-    pub rsa_bits: u32,
+    pub bits: KeyBits,
     /// How long a key signs before the next takes over; `None` where only an operator rotates.
     pub rotation_interval: Option<Seconds>,
 }
@@ -143,7 +146,7 @@ pub enum KeyPlace {
         /// The public key's file.
         public: PathBuf,
         /// Its `kid`; `None` is its thumbprint.
-        kid: Option<String>,
+        kid: Option<Kid>,
     },
 }
 
@@ -153,7 +156,7 @@ pub struct Passwords {
     /// How new ones are.
     pub scheme: HashScheme,
     /// How many at once; `None` is one for each CPU core.
-    pub threads: Option<usize>,
+    pub threads: Option<NonZeroUsize>,
     /// How many more may wait.
     pub queue: usize,
     /// The password of the first `admin`.

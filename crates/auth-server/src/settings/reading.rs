@@ -1,5 +1,6 @@
 //! Converts texts into validated settings, and collects everything that is wrong on the way.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use auth_domain::claims::Issuer;
@@ -7,6 +8,8 @@ use auth_domain::password::HashScheme;
 use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
+use auth_jwt::{KeyBits, Kid};
+use auth_storage::DatabaseUrl;
 use secrecy::ExposeSecret;
 
 use super::layers::{Layers, Source, Sourced};
@@ -119,11 +122,13 @@ impl Reading<'_> {
     }
 
     fn database(&mut self) -> Result<Database, Noted> {
-        let file = self.value(Key::DbUrl, values::database_file);
+        let url = self.value(Key::DbUrl, |text| {
+            DatabaseUrl::parse(text).map_err(|fault| fault.to_string())
+        });
         let readers = self.value(Key::DbReaders, values::number(1..=64));
         let migration = self.value(Key::AutoMigrate, values::truth);
         Ok(Database {
-            file: file?,
+            url: url?,
             readers: readers?,
             migration: if migration? {
                 Migration::AtStart
@@ -169,11 +174,11 @@ impl Reading<'_> {
 
     fn keys(&mut self) -> Result<Keys, Noted> {
         let place = self.key_place();
-        let rsa_bits = self.value(Key::RsaBits, values::one_of(RSA_BITS));
+        let bits = self.value(Key::RsaBits, values::one_of(RSA_BITS));
         let rotation_interval = self.optional(Key::KeyRotationInterval, values::seconds(7_200..=315_360_000));
         Ok(Keys {
             place: place?,
-            rsa_bits: rsa_bits?,
+            bits: bits?,
             rotation_interval: rotation_interval?,
         })
     }
@@ -182,7 +187,9 @@ impl Reading<'_> {
         let folder = self.value(Key::KeysDir, values::path);
         let private = self.optional(Key::PrivateKeyPath, values::path)?;
         let public = self.optional(Key::PublicKeyPath, values::path)?;
-        let kid = self.optional(Key::KeyId, values::key_id)?;
+        let kid = self.optional(Key::KeyId, |text| {
+            Kid::parse(text).map_err(|fault| fault.to_string())
+        })?;
         match (private, public) {
             (Some(private), Some(public)) => {
                 self.refuse_with_pair(Key::KeyRotationInterval);
@@ -224,7 +231,7 @@ impl Reading<'_> {
         });
         Ok(Passwords {
             scheme,
-            threads: threads?,
+            threads: threads?.and_then(NonZeroUsize::new),
             queue: queue?,
             master_key: master_key?,
         })
@@ -326,7 +333,11 @@ const ENVIRONMENTS: &[(&str, Environment)] = &[
     ("production", Environment::Production),
 ];
 
-const RSA_BITS: &[(&str, u32)] = &[("2048", 2_048), ("3072", 3_072), ("4096", 4_096)];
+const RSA_BITS: &[(&str, KeyBits)] = &[
+    ("2048", KeyBits::Rsa2048),
+    ("3072", KeyBits::Rsa3072),
+    ("4096", KeyBits::Rsa4096),
+];
 
 const SCHEMES: &[(&str, HashScheme)] = &[
     ("argon2id", HashScheme::OWASP_ARGON2ID),

@@ -220,7 +220,7 @@ settings! {
         takes "a PEM file"; default Unset("keys are kept in `KEYS_DIR`");
         "The public key that belongs to `PRIVATE_KEY_PATH`."
     KeyId "KEY_ID" Keys Open Ready;
-        takes "1 to 128 of `A-Z a-z 0-9 . _ -`"; default Unset("the key's RFC 7638 thumbprint");
+        takes "1 to 64 of `A-Z a-z 0-9 . _ -`"; default Unset("the key's RFC 7638 thumbprint");
         "The `kid` of the given key pair. `2024-01-key-1` takes over the tokens of the older service."
     RsaBits "RSA_BITS" Keys Open Ready;
         takes "`2048`, `3072` or `4096`"; default Value("2048");

@@ -136,47 +136,9 @@ pub fn text(text: &str) -> Parsed<String> {
     }
 }
 
-/// A key's name.
-pub fn key_id(text: &str) -> Parsed<String> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if (1..=128).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('.') {
-        Ok(text.to_owned())
-    } else {
-        Err("must be 1 to 128 letters, digits, '-', '_' and '.', the first not a '.'".to_owned())
-    }
-}
-
 /// A file or folder.
 pub fn path(text: &str) -> Parsed<PathBuf> {
     Ok(PathBuf::from(text))
-}
-
-/// The file of a SQLite database, from a URL as SQLAlchemy writes it: three slashes are relative, four absolute.
-pub fn database_file(text: &str) -> Parsed<PathBuf> {
-    const RIGHT: &str =
-        "must be sqlite:///FILE, such as sqlite:///data/auth.db (four slashes where FILE is absolute)";
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Err(RIGHT.to_owned());
-    };
-    match scheme {
-        "sqlite" | "sqlite+aiosqlite" => {}
-        "postgresql" | "postgres" | "postgresql+asyncpg" | "postgresql+psycopg" | "postgresql+psycopg2" => {
-            return Err(format!(
-                "names PostgreSQL, which this version has no driver for; it {RIGHT}"
-            ));
-        }
-        _ => return Err(RIGHT.to_owned()),
-    }
-    match rest.strip_prefix('/') {
-        Some("" | ":memory:") | None => Err(format!(
-            "names no file, and a database in memory keeps nothing; it {RIGHT}"
-        )),
-        Some(file) if file.contains(['?', '#']) => {
-            Err(format!("takes no parameters after the file; it {RIGHT}"))
-        }
-        Some(file) if file.ends_with('/') => Err(format!("names a folder; it {RIGHT}")),
-        Some(file) => Ok(PathBuf::from(file)),
-    }
 }
 
 /// Networks in CIDR form, or single addresses, separated by commas or white space; at least one.

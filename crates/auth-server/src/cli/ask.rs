@@ -1,0 +1,121 @@
+//! Reads what people and scripts give beside the command line: secrets, tokens, a yes. Never from an argument, which
+//! every process of the machine can see.
+
+use std::io::{self, IsTerminal, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use auth_domain::secret::Password;
+use clap::Args;
+use secrecy::SecretString;
+
+use super::failure::Failure;
+
+/// The most that is read of a file or of standard input.
+const MAX_INPUT_BYTES: u64 = 64 * 1024;
+
+/// Where a new password comes from; from a prompt where neither is given.
+#[derive(Debug, Args)]
+pub(super) struct PasswordSource {
+    /// Read the password from standard input
+    #[arg(long, conflicts_with = "password_file")]
+    password_stdin: bool,
+    /// Read the password from a file
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl PasswordSource {
+    /// Reads the new password; at a prompt, twice.
+    ///
+    /// # Errors
+    /// Where it can't be read, is not UTF-8, or was typed differently the second time.
+    pub(super) fn read(&self) -> Result<Password, Failure> {
+        match &self.password_file {
+            Some(path) => read_file(path).map(without_line_break),
+            None if self.password_stdin => read_standard_input().map(without_line_break),
+            None => prompt_twice(),
+        }
+        .map(Password::new)
+    }
+}
+
+fn prompt_twice() -> Result<String, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("there is no terminal to ask for the password")
+            .advise("Give it by --password-stdin or --password-file FILE."));
+    }
+    let ask =
+        |prompt| rpassword::prompt_password(prompt).map_err(|error| Failure::of("read the password", &error));
+    let first = ask("New password: ")?;
+    if ask("The same again: ")? == first {
+        Ok(first)
+    } else {
+        Err(Failure::refused("the two passwords differ: nothing was changed"))
+    }
+}
+
+/// Reads a file that holds a secret.
+///
+/// # Errors
+/// Where it can't be read, is too long or not UTF-8.
+pub(super) fn read_secret_file(path: &Path) -> Result<SecretString, Failure> {
+    read_file(path).map(SecretString::from)
+}
+
+/// Reads a text from a file, or from standard input where none is named.
+///
+/// # Errors
+/// Where it can't be read, is too long or not UTF-8.
+pub(super) fn read_input(file: Option<&Path>) -> Result<String, Failure> {
+    match file {
+        Some(path) => read_file(path),
+        None => read_standard_input(),
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, Failure> {
+    let what = format!("read {}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| Failure::of(&what, &error))?;
+    read(file, &what)
+}
+
+fn read_standard_input() -> Result<String, Failure> {
+    read(io::stdin().lock(), "read standard input")
+}
+
+fn read(source: impl Read, what: &str) -> Result<String, Failure> {
+    let mut text = String::new();
+    let length = source
+        .take(MAX_INPUT_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::of(what, &error))?;
+    if length as u64 > MAX_INPUT_BYTES {
+        return Err(Failure::refused(format!("{what}: it is longer than 64 KiB")));
+    }
+    Ok(text)
+}
+
+/// A secret file and a piped `echo` end in a line break that is not part of the secret.
+fn without_line_break(mut text: String) -> String {
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    text
+}
+
+/// Asks on a terminal whether to go on. Elsewhere nobody could answer, so the command itself is the yes.
+///
+/// # Errors
+/// Where the answer is not yes.
+pub(super) fn confirm(question: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::of("read the answer", &error))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::refused("nothing was changed")),
+    }
+}

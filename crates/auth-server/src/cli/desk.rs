@@ -1,0 +1,96 @@
+//! What administrative commands work with: the store, and a name under which their changes are audited.
+
+use auth_domain::audit::{AuditEvent, AuditRecord};
+use auth_domain::id::{ClientId, UserId};
+use auth_domain::password::check_new_password;
+use auth_domain::ports::{Hashed, PasswordHasher as _, Random, StoreReadiness};
+use auth_domain::secret::{Password, PasswordHash};
+use auth_domain::time::Timestamp;
+use auth_domain::user::{Email, Username};
+use auth_storage::Store;
+
+use super::failure::Failure;
+use crate::compose::{self, StartError, World};
+use crate::settings::Settings;
+
+/// What the audit trail says made a change.
+const AGENT: &str = concat!("auth-service/", env!("CARGO_PKG_VERSION"), " (command line)");
+
+/// An operator's desk.
+pub(super) struct Desk {
+    /// The database.
+    pub(super) store: Store,
+    world: World,
+}
+
+impl Desk {
+    /// Opens the database of the settings, which must be there and up to date.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
+        let path = settings.database.url.path();
+        if !path.exists() {
+            return Err(
+                Failure::refused(format!("there is no database at {}", path.display())).advise(
+                    "`auth-service serve` makes it at its first start, `auth-service migrate up` by itself. \
+                 AUTH_SERVICE__DB_URL says where it is.",
+                ),
+            );
+        }
+        let store = compose::open_store(settings).map_err(StartError::Store)?;
+        match store.probe.check().await? {
+            StoreReadiness::Ready => Ok(Self {
+                store,
+                world: World::of_system(AGENT),
+            }),
+            StoreReadiness::MigrationsPending => Err(Failure::refused(format!(
+                "the database at {} is of an older version of this program",
+                path.display()
+            ))
+            .advise("Bring it up to date by `auth-service migrate up`.")),
+        }
+    }
+
+    /// What time it is.
+    pub(super) fn now(&self) -> Timestamp {
+        self.world.clock.now()
+    }
+
+    /// Where randomness comes from.
+    pub(super) fn random(&self) -> &dyn Random {
+        &*self.world.random
+    }
+
+    /// An audit row about a change made here.
+    pub(super) fn audit(
+        &self,
+        event: AuditEvent,
+        user_id: Option<UserId>,
+        client_id: Option<ClientId>,
+    ) -> AuditRecord {
+        self.world.audit(event, user_id, client_id)
+    }
+}
+
+/// Checks a new password against the policy and hashes it.
+///
+/// # Errors
+/// The rule that it breaks, or a pool that can't be started.
+pub(super) async fn hash_new_password(
+    desk: &Desk,
+    settings: &Settings,
+    password: &Password,
+    username: &Username,
+    email: &Email,
+) -> Result<PasswordHash, Failure> {
+    check_new_password(password, username, email, settings.passwords.scheme)
+        .map_err(|fault| Failure::refused(format!("this can't be the password: {fault}")))?;
+    let pool = compose::start_hashing(settings, &desk.world.random).map_err(StartError::Hashing)?;
+    match pool.hash(password).await? {
+        Hashed::Done(hash) => Ok(hash),
+        Hashed::Saturated { .. } => Err(Failure::refused(
+            "hash the password: the hashing pool takes nothing",
+        )),
+    }
+}

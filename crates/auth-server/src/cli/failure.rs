@@ -1,0 +1,118 @@
+//! Why a command ended without doing what it should: what failed and why, then what to do. Never a secret in it.
+
+use std::error::Error;
+use std::fmt;
+
+use auth_domain::ports::Unavailable;
+
+use crate::compose::StartError;
+use crate::settings::WrongSettings;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    kind: FailureKind,
+    what: String,
+    advice: Option<String>,
+}
+
+/// Whose fault it is: what the exit code says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FailureKind {
+    /// 1: it was refused, or something it needs is away.
+    Refused,
+    /// 2: the command line or a setting is wrong.
+    Usage,
+}
+
+impl Failure {
+    /// The command was understood and could not be carried out.
+    pub(super) fn refused(what: impl Into<String>) -> Self {
+        Self {
+            kind: FailureKind::Refused,
+            what: what.into(),
+            advice: None,
+        }
+    }
+
+    /// The command line or a setting is wrong.
+    pub(super) fn usage(what: impl Into<String>) -> Self {
+        Self {
+            kind: FailureKind::Usage,
+            what: what.into(),
+            advice: None,
+        }
+    }
+
+    /// An operation that ended in an error, with all its causes in one line.
+    pub(super) fn of(operation: &str, error: &dyn Error) -> Self {
+        Self::refused(format!("{operation}: {}", causes(error)))
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// The exit code.
+    pub(super) const fn exit_code(&self) -> u8 {
+        match self.kind {
+            FailureKind::Refused => 1,
+            FailureKind::Usage => 2,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "auth-service: {}", self.what)?;
+        match &self.advice {
+            Some(advice) => write!(out, "\n{advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(outage: Unavailable) -> Self {
+        Self::refused(causes(&outage))
+    }
+}
+
+impl From<WrongSettings> for Failure {
+    fn from(wrong: WrongSettings) -> Self {
+        Self::usage(wrong.to_string())
+            .advise("`auth-service config reference` lists all settings, `auth-service config check` shows what holds.")
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let failure = Self::refused(causes(&error));
+        match error {
+            StartError::Bind { address, .. } => failure.advise(format!(
+                "Is another server running there? AUTH_SERVICE__HOST and PORT say where to listen; now it is {address}."
+            )),
+            StartError::MigrationsPending => failure.advise("Bring it up to date by `auth-service migrate up`."),
+            StartError::Store(_) => failure.advise("AUTH_SERVICE__DB_URL says where the database is."),
+            StartError::Keys(_) => failure.advise("AUTH_SERVICE__KEYS_DIR or PRIVATE_KEY_PATH says where the keys are."),
+            StartError::Hashing(_) | StartError::Unavailable(_) | StartError::Http(_) => failure,
+        }
+    }
+}
+
+/// An error and its causes in one line, each said once.
+pub(super) fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}

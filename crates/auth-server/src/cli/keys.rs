@@ -1,0 +1,202 @@
+//! `keys`: what signs tokens, in the key directory.
+
+use std::path::PathBuf;
+
+use auth_domain::audit::AuditEvent;
+use auth_domain::key::KeyState;
+use auth_domain::ports::Clock as _;
+use auth_domain::time::{Seconds, Timestamp};
+use auth_jwt::{ImportAs, KeyDescription, KeyError, KeyStore, Kid};
+use clap::{Args, Subcommand};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+
+use super::ask;
+use super::desk::Desk;
+use super::failure::Failure;
+use super::output::{Report, Table, moment};
+use crate::compose;
+use crate::settings::{KeyPlace, Settings};
+use crate::system::SystemClock;
+
+/// What to do about signing keys.
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// List all keys and their states
+    List,
+    /// Publish a new key; it signs as soon as every verifier can know it
+    Rotate {
+        /// Let it sign at once: only for a key that has leaked, since verifiers refuse its tokens for up to an hour
+        #[arg(long)]
+        immediately: bool,
+    },
+    /// Take in an RSA private key made elsewhere
+    Import(ImportArguments),
+    /// Delete the files of keys that are good for nothing any more
+    Sweep,
+}
+
+/// A key to be taken in.
+#[derive(Debug, Args)]
+pub(super) struct ImportArguments {
+    /// The key's PEM file
+    file: PathBuf,
+    /// The key's name [default: its thumbprint]
+    #[arg(long, value_parser = Kid::parse)]
+    kid: Option<Kid>,
+    /// Never sign by it; verify what it has signed for so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    verify_for: Option<u32>,
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// Where it can't be, and why.
+pub(super) async fn run(command: KeysCommand, settings: &Settings) -> Result<Report, Failure> {
+    match command {
+        KeysCommand::List => list(settings),
+        KeysCommand::Rotate { immediately } => rotate(settings, immediately).await,
+        KeysCommand::Import(arguments) => import(settings, arguments).await,
+        KeysCommand::Sweep => sweep(settings),
+    }
+}
+
+/// Says so where there are no keys yet, so that a question never makes them.
+///
+/// # Errors
+/// Where there are none.
+pub(super) fn check_keys_exist(settings: &Settings) -> Result<(), Failure> {
+    match &settings.keys.place {
+        KeyPlace::Folder(folder) if !folder.exists() => Err(Failure::refused(format!(
+            "there are no keys in {}",
+            folder.display()
+        ))
+        .advise("`auth-service serve` makes the first one. AUTH_SERVICE__KEYS_DIR says where they are.")),
+        KeyPlace::Folder(_) | KeyPlace::Pair { .. } => Ok(()),
+    }
+}
+
+fn open(settings: &Settings, now: Timestamp) -> Result<KeyStore, Failure> {
+    let KeyPlace::Folder(folder) = &settings.keys.place else {
+        return Err(
+            Failure::refused("the signing key is a given pair, which is never rotated")
+                .advise("Keys are kept in AUTH_SERVICE__KEYS_DIR where PRIVATE_KEY_PATH is not set."),
+        );
+    };
+    KeyStore::open(compose::key_directory(settings, folder), now)
+        .map_err(|error| failed("open the key directory", &error))
+}
+
+fn failed(operation: &str, error: &KeyError) -> Failure {
+    Failure::of(operation, error)
+}
+
+fn list(settings: &Settings) -> Result<Report, Failure> {
+    check_keys_exist(settings)?;
+    let now = SystemClock.now();
+    let keys = open(settings, now)?
+        .list(now)
+        .map_err(|error| failed("list the keys", &error))?;
+    let mut table = Table::new(&[
+        "kid",
+        "state",
+        "bits",
+        "published",
+        "signs from",
+        "verifies until",
+    ]);
+    for key in &keys {
+        table.row([
+            key.kid.to_string(),
+            state(key.state).to_owned(),
+            key.bits.to_string(),
+            moment(key.times.published_at),
+            moment(key.times.activates_at),
+            moment(key.times.signed_until),
+        ]);
+    }
+    let views: Vec<_> = keys.iter().map(view).collect();
+    Ok(Report::new(table.to_string(), Value::Array(views)))
+}
+
+async fn rotate(settings: &Settings, immediately: bool) -> Result<Report, Failure> {
+    let desk = Desk::open(settings).await?;
+    let now = desk.now();
+    let keys = open(settings, now)?;
+    let made = if immediately {
+        keys.rotate_at_once(now)
+    } else {
+        keys.rotate(now)
+    };
+    let key = made.map_err(|error| failed("rotate the keys", &error))?;
+    audited(&desk, &key).await?;
+    Ok(announced(&key, "is published"))
+}
+
+async fn import(settings: &Settings, arguments: ImportArguments) -> Result<Report, Failure> {
+    let pem = ask::read_secret_file(&arguments.file)?;
+    let desk = Desk::open(settings).await?;
+    let now = desk.now();
+    let purpose = arguments
+        .verify_for
+        .map_or(ImportAs::Signer, |span| ImportAs::Verifier {
+            until: now.plus(Seconds::new(span)),
+        });
+    let key = open(settings, now)?
+        .import(pem.expose_secret().as_bytes(), arguments.kid, purpose, now)
+        .map_err(|error| failed("import the key", &error))?;
+    audited(&desk, &key).await?;
+    Ok(announced(&key, "is taken in"))
+}
+
+fn sweep(settings: &Settings) -> Result<Report, Failure> {
+    check_keys_exist(settings)?;
+    let now = SystemClock.now();
+    let removed = open(settings, now)?
+        .sweep(now)
+        .map_err(|error| failed("sweep the keys", &error))?;
+    let people = match removed.len() {
+        0 => "Every key is still good for something.".to_owned(),
+        count => format!("{count} deleted."),
+    };
+    Ok(Report::new(people, json!({ "deleted": removed })))
+}
+
+async fn audited(desk: &Desk, key: &KeyDescription) -> Result<(), Failure> {
+    let event = AuditEvent::KeyRotated {
+        kid: key.kid.to_string(),
+        activates_at: key.times.activates_at.unix_seconds(),
+    };
+    Ok(desk.store.audit.record(desk.audit(event, None, None)).await?)
+}
+
+fn announced(key: &KeyDescription, done: &str) -> Report {
+    let when = match key.state {
+        KeyState::Active => "and signs from now on".to_owned(),
+        KeyState::Published => format!("and signs from {} on", moment(key.times.activates_at)),
+        KeyState::Retiring => format!("and verifies until {}", moment(key.times.signed_until)),
+        KeyState::Removed => "and good for nothing any more".to_owned(),
+    };
+    Report::new(format!("Key {} {done} {when}.", key.kid), view(key))
+}
+
+fn view(key: &KeyDescription) -> Value {
+    json!({
+        "kid": key.kid,
+        "state": key.state,
+        "bits": key.bits,
+        "published_at": moment(key.times.published_at),
+        "activates_at": moment(key.times.activates_at),
+        "signed_until": moment(key.times.signed_until),
+    })
+}
+
+const fn state(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Published => "published",
+        KeyState::Active => "active",
+        KeyState::Retiring => "retiring",
+        KeyState::Removed => "removed",
+    }
+}

@@ -1,0 +1,85 @@
+//! `migrate`: the versions of the database's schema.
+
+use auth_storage::{Migrations, OpenError};
+use clap::Subcommand;
+use serde_json::json;
+
+use super::ask;
+use super::failure::Failure;
+use super::output::{Report, Table};
+use crate::settings::Settings;
+
+/// What to do about the schema.
+#[derive(Debug, Subcommand)]
+pub(super) enum MigrateCommand {
+    /// Apply what is pending; makes the database where there is none
+    Up,
+    /// Take the last migration back, with all the data that it holds
+    Down {
+        /// Don't ask whether to go on
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List all migrations and whether they are applied
+    Status,
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// Where the database can't be opened or a migration fails.
+pub(super) fn run(command: &MigrateCommand, settings: &Settings) -> Result<Report, Failure> {
+    let migrations = Migrations::of(&settings.database.url);
+    match command {
+        MigrateCommand::Up => up(&migrations),
+        MigrateCommand::Down { yes } => down(&migrations, settings, *yes),
+        MigrateCommand::Status => status(&migrations),
+    }
+}
+
+fn failed(error: &OpenError) -> Failure {
+    Failure::of("migrate", error)
+}
+
+fn up(migrations: &Migrations) -> Result<Report, Failure> {
+    let applied = migrations.up().map_err(|error| failed(&error))?;
+    let people = if applied.is_empty() {
+        "Nothing was pending.".to_owned()
+    } else {
+        format!("Applied: {}.", applied.join(", "))
+    };
+    Ok(Report::new(people, json!({ "applied": applied })))
+}
+
+fn down(migrations: &Migrations, settings: &Settings, yes: bool) -> Result<Report, Failure> {
+    if !yes {
+        let path = settings.database.url.path().display();
+        ask::confirm(&format!(
+            "Take the last migration of {path} back? Its data are lost."
+        ))?;
+    }
+    let undone = migrations.down().map_err(|error| failed(&error))?;
+    let people = undone.as_ref().map_or_else(
+        || "Nothing was applied.".to_owned(),
+        |name| format!("Taken back: {name}."),
+    );
+    Ok(Report::new(people, json!({ "taken_back": undone })))
+}
+
+fn status(migrations: &Migrations) -> Result<Report, Failure> {
+    let all = migrations.status().map_err(|error| failed(&error))?;
+    let mut table = Table::new(&["migration", "state"]);
+    for migration in &all {
+        let state = if migration.is_applied {
+            "applied"
+        } else {
+            "pending"
+        };
+        table.row([migration.name.clone(), state.to_owned()]);
+    }
+    let views: Vec<_> = all
+        .iter()
+        .map(|migration| json!({ "name": migration.name, "applied": migration.is_applied }))
+        .collect();
+    Ok(Report::new(table.to_string(), json!(views)))
+}

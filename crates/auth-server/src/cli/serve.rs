@@ -1,0 +1,177 @@
+//! `serve`: runs the server until it is asked to stop.
+
+use std::io::{self, IsTerminal as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+use clap::Args;
+use tracing::level_filters::LevelFilter;
+
+use super::failure::Failure;
+use super::output::{print, print_error};
+use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL_CLIENT};
+use crate::compose::{self, Application, StartError, World};
+use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
+use crate::{http, telemetry};
+
+/// What the audit trail says made what the server does by itself.
+const AGENT: &str = concat!("auth-service/", env!("CARGO_PKG_VERSION"), " (server)");
+
+/// Where to listen.
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    /// The address to listen on
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// The port to listen on; 0 takes any free one
+    #[arg(long)]
+    port: Option<String>,
+}
+
+impl ServeArguments {
+    /// The same as settings.
+    pub(super) fn flags(&self) -> Vec<Flag> {
+        let given = [
+            (Key::Host, &self.host, "--host"),
+            (Key::Port, &self.port, "--port"),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(key, value, written)| value.clone().map(|value| Flag { key, value, written }))
+            .collect()
+    }
+}
+
+/// Serves until a signal says to stop, then finishes what has begun.
+///
+/// # Errors
+/// Where it can't start, and why.
+pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
+    settings.check_transport()?;
+    // First of all, so that a taken port leaves nothing behind.
+    let listener = compose::bind(&settings.listen)?;
+    let _log = telemetry::init(log_format(settings), log_level(settings))
+        .map_err(|error| Failure::of("start the log", &error))?;
+    for warning in &settings.warnings {
+        tracing::warn!(
+            event_type = "settings",
+            setting = warning.place,
+            "{}",
+            warning.fault
+        );
+    }
+    actix_web::rt::System::new().block_on(serve(settings, listener))
+}
+
+async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure> {
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::of("listen", &error))?;
+    let application = Application::build(settings, World::of_system(AGENT)).await?;
+    let Application {
+        store,
+        hashing,
+        world,
+        ..
+    } = &application;
+    let first = bootstrap::first_start(settings, store, &**hashing, world).await?;
+    let inhabitants = bootstrap::inhabitants(store).await?;
+    let server = http::serve(
+        application.services.clone(),
+        compose::http_settings(&settings.listen),
+        listener,
+    )
+    .map_err(StartError::Http)?;
+    let keys = application.keys.clone();
+    let tending = actix_web::rt::spawn(compose::tend_keys(keys, store.clone(), world.clone()));
+    print(&greeting(settings, address));
+    if let Some(told) = secrets(&first) {
+        print(&told);
+    }
+    if !inhabitants.has_users || !inhabitants.has_clients {
+        print_error(NOBODY);
+    }
+    tracing::info!(event_type = "started", address = %address, version = env!("CARGO_PKG_VERSION"), "serving");
+    let ended = server.await;
+    tending.abort();
+    let store = store.clone();
+    let drained = tokio::task::spawn_blocking(move || store.shutdown()).await;
+    tracing::info!(event_type = "stopped", "stopped");
+    ended.map_err(|error| Failure::of("serve", &error))?;
+    drained.map_err(|error| Failure::of("close the database", &error))
+}
+
+const NOBODY: &str = "auth-service: nobody can get a token: there is no user or no client yet. \
+                      `auth-service user create` and `auth-service client create` make them.";
+
+fn greeting(settings: &Settings, address: SocketAddr) -> String {
+    let base = format!("http://{}", callable(address));
+    let keys = match &settings.keys.place {
+        KeyPlace::Folder(folder) => folder.display().to_string(),
+        KeyPlace::Pair { private, .. } => private.display().to_string(),
+    };
+    format!(
+        "CodeLab Auth Service {version} listens on http://{address}\n\
+         \x20 database  {database}\n\
+         \x20 keys      {keys}\n\
+         \x20 issuer    {issuer}\n\
+         \n\
+         A first token:\n\
+         \x20 curl {base}{prefix}/oauth/token -d grant_type=password -d client_id={FLUTTER_CLIENT} \\\n\
+         \x20      -d username=admin --data-urlencode 'password=…'",
+        version = env!("CARGO_PKG_VERSION"),
+        database = settings.database.url.path().display(),
+        issuer = settings.tokens.issuer.url,
+        prefix = settings.listen.base_path,
+    )
+}
+
+/// An address that stands for all of the machine's can be listened on, but not called.
+pub(super) fn callable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The one time that generated secrets are seen: on standard output, where no log line is written.
+fn secrets(first: &FirstStart) -> Option<String> {
+    let admin = first.admin.as_ref().map(|admin| match admin {
+        AdminPassword::Generated(password) => format!("  admin             password  {}", password.expose()),
+        AdminPassword::MasterKey(None) => "  admin             password  as AUTH_SERVICE__MASTER_KEY says".to_owned(),
+        AdminPassword::MasterKey(Some(fault)) => format!(
+            "  admin             password  as AUTH_SERVICE__MASTER_KEY says, which is weak ({fault}): change it by\n\
+             \x20                   `auth-service user set-password admin`"
+        ),
+    });
+    let internal = first
+        .internal_secret
+        .as_ref()
+        .map(|secret| format!("  {INTERNAL_CLIENT}  secret    {}", secret.expose()));
+    let made: Vec<_> = admin.into_iter().chain(internal).collect();
+    (!made.is_empty()).then(|| {
+        format!(
+            "\nMade at this first start, kept nowhere and never shown again:\n{}\n",
+            made.join("\n")
+        )
+    })
+}
+
+fn log_format(settings: &Settings) -> telemetry::LogFormat {
+    match settings.log.format {
+        LogFormat::Text => telemetry::LogFormat::Human,
+        LogFormat::Auto if io::stderr().is_terminal() => telemetry::LogFormat::Human,
+        LogFormat::Auto | LogFormat::Json => telemetry::LogFormat::Json,
+    }
+}
+
+const fn log_level(settings: &Settings) -> LevelFilter {
+    match settings.log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
