@@ -3,8 +3,11 @@
 //! A rule is an `async fn` over the port; [`throttle_contract!`](crate::throttle_contract) and
 //! [`store_contract!`](crate::store_contract) expand into one test for each.
 
+pub mod directory;
 pub mod hasher;
+pub mod sessions;
 pub mod signer;
+pub mod stage;
 pub mod throttle;
 
 /// One test for each named rule of a suite, each on its own fresh subject.
@@ -18,4 +21,82 @@ macro_rules! each_rule {
             }
         )+
     };
+}
+
+/// One test for each rule of the store. Takes an expression that makes a fresh [`Stage`](stage::Stage).
+#[macro_export]
+macro_rules! store_contract {
+    ($make:expr) => {
+        $crate::each_rule! { $make; sessions:
+            an_opened_session_is_found_as_it_was_stored,
+            an_unknown_session_is_none,
+            a_sign_in_moves_the_last_login,
+            a_sign_in_replaces_an_outdated_hash,
+            a_sign_in_is_overtaken_by_a_new_password,
+            a_sign_in_is_overtaken_by_deactivation,
+            a_sign_in_is_overtaken_by_deletion,
+            a_sign_in_is_overtaken_by_disabling_the_client,
+            a_sign_in_is_overtaken_by_deleting_the_client,
+            a_rotation_moves_the_head,
+            a_superseded_rotation_writes_nothing,
+            a_revoked_chain_does_not_rotate,
+            of_64_contenders_for_one_head_one_wins,
+            a_revocation_is_stored_with_its_audit_row,
+            a_second_revocation_changes_nothing_but_the_audit_trail,
+            a_revocation_ends_its_target_and_nothing_else,
+            deactivating_a_user_ends_the_chains_for_good,
+            a_new_password_ends_the_chains,
+            deleting_a_user_deletes_the_chains_and_not_the_trail,
+            disabling_a_client_ends_its_chains,
+            deleting_a_client_deletes_its_chains_and_not_the_trail,
+            no_chain_survives_a_revocation_that_races_a_rotation,
+        }
+        $crate::each_rule! { $make; directory:
+            a_user_is_found_as_it_was_stored,
+            a_user_is_found_by_name_and_by_address_in_any_case,
+            names_and_addresses_are_unique,
+            users_are_listed_by_name_in_pages,
+            a_change_to_a_user_is_stored,
+            a_change_to_an_unknown_user_writes_nothing,
+            a_client_is_found_as_it_was_stored,
+            client_identifiers_are_unique,
+            clients_are_listed_by_identifier_in_pages,
+            an_update_keeps_identity_secret_status_and_birth,
+            a_client_is_switched_off_and_on,
+            only_a_confidential_client_gets_a_new_secret,
+            audit_rows_survive_the_round_trip,
+            a_migrated_store_is_ready,
+        }
+    };
+}
+
+#[cfg(test)]
+mod on_the_fake {
+    use super::stage::Stage;
+    use crate::fake::FakeStore;
+
+    store_contract!(Stage::from(FakeStore::default()));
+}
+
+#[cfg(test)]
+mod tests {
+    /// A rule that no macro names would never be checked.
+    #[test]
+    fn every_rule_is_named_by_its_suite() {
+        let named = concat!(include_str!("mod.rs"), include_str!("throttle.rs"));
+        let suites = [
+            include_str!("sessions.rs"),
+            include_str!("directory.rs"),
+            include_str!("throttle.rs"),
+        ];
+        for line in suites.iter().flat_map(|suite| suite.lines()) {
+            let Some((rule, _)) = line
+                .strip_prefix("pub async fn ")
+                .and_then(|rest| rest.split_once('('))
+            else {
+                continue;
+            };
+            assert!(named.contains(&format!("{rule},")), "{rule} is in no suite");
+        }
+    }
 }
