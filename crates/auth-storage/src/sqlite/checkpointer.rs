@@ -32,6 +32,11 @@ impl LogState {
         self.has_new_frames.store(true, Ordering::Relaxed);
     }
 
+    /// The log has grown past its bound.
+    pub(super) fn ask_to_start_over(&self) {
+        self.is_long.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the log has grown past its bound; asked once.
     pub(super) fn take_is_long(&self) -> bool {
         self.is_long.swap(false, Ordering::Relaxed)
@@ -61,7 +66,7 @@ fn work(conn: &mut Conn, end: &Receiver<()>, log: &LogState) {
             continue;
         }
         match checkpoint(conn) {
-            Ok(pages) if pages > LONG_LOG => log.is_long.store(true, Ordering::Relaxed),
+            Ok(pages) if pages > LONG_LOG => log.ask_to_start_over(),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a checkpoint of the write-ahead log failed"),
         }

@@ -113,18 +113,20 @@ pub(super) fn start(
 impl Writer {
     fn work(&mut self, waiting: &Receiver<Box<dyn Command>>) {
         while let Ok(first) = waiting.recv() {
-            let mut group = vec![first];
-            group.extend(waiting.try_iter().take(MAX_GROUP - 1));
-            let fate = self.commit(&mut group);
-            match fate {
-                Ok(()) => answer(group, Ok(())),
-                Err(error) => {
-                    tracing::error!(%error, commands = group.len(), "a group of writes failed");
-                    self.conn = None;
-                    answer(group, Err(&error.to_string()));
-                }
-            }
+            let rest = waiting.try_iter().take(MAX_GROUP - 1);
+            self.run(std::iter::once(first).chain(rest).collect());
             self.shorten_log();
+        }
+    }
+
+    fn run(&mut self, mut group: Vec<Box<dyn Command>>) {
+        match self.commit(&mut group) {
+            Ok(()) => answer(group, Ok(())),
+            Err(error) => {
+                tracing::error!(%error, commands = group.len(), "a group of writes failed");
+                self.conn = None;
+                answer(group, Err(&error.to_string()));
+            }
         }
     }
 
@@ -165,5 +167,110 @@ impl Writer {
 fn answer(group: Vec<Box<dyn Command>>, fate: Result<(), &str>) {
     for command in group {
         command.answer(fate);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::sql_types::BigInt;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    type Outcome = oneshot::Receiver<Result<usize, StoreError>>;
+
+    #[derive(QueryableByName)]
+    struct Number {
+        #[diesel(sql_type = BigInt)]
+        n: i64,
+    }
+
+    /// A writer on a database of numbers, of which each may be there once; a child needs its number when the
+    /// transaction ends.
+    fn writer(folder: &TempDir) -> Writer {
+        let path = folder.path().join("numbers.db");
+        let mut writer = Writer {
+            file: path.to_str().unwrap().to_owned(),
+            options: StoreOptions::default(),
+            conn: None,
+            log: Arc::default(),
+        };
+        let schema = "CREATE TABLE numbers (n INTEGER PRIMARY KEY);\
+             CREATE TABLE children (n INTEGER REFERENCES numbers (n) DEFERRABLE INITIALLY DEFERRED);";
+        writer.connection().unwrap().batch_execute(schema).unwrap();
+        writer
+    }
+
+    fn command(sql: &'static str) -> (Box<dyn Command>, Outcome) {
+        let (job, outcome) = Job::new(move |conn: &mut Conn| Ok(diesel::sql_query(sql).execute(conn)?));
+        (Box::new(job), outcome)
+    }
+
+    /// Runs commands as one group, and tells which succeeded.
+    fn run(writer: &mut Writer, statements: &[&'static str]) -> Vec<bool> {
+        let (group, outcomes): (Vec<_>, Vec<_>) = statements.iter().map(|sql| command(sql)).unzip();
+        writer.run(group);
+        outcomes
+            .into_iter()
+            .map(|mut outcome| outcome.try_recv().unwrap().is_ok())
+            .collect()
+    }
+
+    fn numbers(writer: &mut Writer) -> Vec<i64> {
+        let rows = diesel::sql_query("SELECT n FROM numbers ORDER BY n");
+        let rows: Vec<Number> = rows.load(writer.connection().unwrap()).unwrap();
+        rows.into_iter().map(|row| row.n).collect()
+    }
+
+    #[test]
+    fn a_command_that_breaks_a_constraint_fails_alone() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder);
+        let statements = [
+            "INSERT INTO numbers VALUES (1)",
+            "INSERT INTO numbers VALUES (2), (1)",
+            "INSERT INTO numbers VALUES (3)",
+        ];
+        assert_eq!(run(&mut writer, &statements), [true, false, true]);
+        assert_eq!(numbers(&mut writer), [1, 3]);
+    }
+
+    #[test]
+    fn an_error_that_is_no_constraint_fails_the_group_and_the_next_one_stands() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder);
+        let statements = [
+            "INSERT INTO numbers VALUES (1)",
+            "INSERT INTO nowhere VALUES (2)",
+            "INSERT INTO numbers VALUES (3)",
+        ];
+        assert_eq!(run(&mut writer, &statements), [false; 3]);
+        assert_eq!(numbers(&mut writer), [0_i64; 0]);
+        assert_eq!(run(&mut writer, &["INSERT INTO numbers VALUES (4)"]), [true]);
+        assert_eq!(numbers(&mut writer), [4]);
+    }
+
+    #[test]
+    fn a_commit_that_fails_fails_every_command() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder);
+        let statements = [
+            "INSERT INTO numbers VALUES (1)",
+            "INSERT INTO children VALUES (7)",
+            "INSERT INTO numbers VALUES (3)",
+        ];
+        assert_eq!(run(&mut writer, &statements), [false; 3]);
+        assert_eq!(numbers(&mut writer), [0_i64; 0]);
+    }
+
+    #[test]
+    fn a_long_log_is_started_over_once() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder);
+        run(&mut writer, &["INSERT INTO numbers VALUES (1)"]);
+        writer.log.ask_to_start_over();
+        writer.shorten_log();
+        assert!(!writer.log.take_is_long());
+        assert_eq!(numbers(&mut writer), [1]);
     }
 }
