@@ -213,3 +213,42 @@ async fn a_dropped_pool_has_ended_its_threads() {
     // Each thread held the source of salts.
     assert_eq!(Arc::strong_count(&random), 1);
 }
+
+/// A source of salts that notes on which thread, and at which niceness, it is asked.
+#[cfg(target_os = "linux")]
+#[derive(Default)]
+struct Witness(Mutex<Vec<(Option<String>, i32)>>);
+
+#[cfg(target_os = "linux")]
+impl Random for Witness {
+    fn fill(&self, buffer: &mut [u8]) {
+        let name = std::thread::current().name().map(str::to_owned);
+        self.0
+            .lock()
+            .expect("no thread panics")
+            .push((name, own_niceness()));
+        buffer.fill(1);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn hashing_threads_stand_back_behind_the_rest() {
+    let before = own_niceness();
+    let witness = Arc::new(Witness::default());
+    let random: Arc<dyn Random> = witness.clone();
+    let pool = start(1, 1, &random);
+    contract::hash(&pool, "Correct-Horse-1").await;
+    let seen = witness.0.lock().expect("no thread panics").clone();
+    let [(name, niceness)] = seen.as_slice() else {
+        panic!("{seen:?}");
+    };
+    assert_eq!(name.as_deref(), Some("hashing-1"));
+    assert!(*niceness >= 10, "{niceness}");
+    assert_eq!(own_niceness(), before, "only the hashing threads stand back");
+}
+
+#[cfg(target_os = "linux")]
+fn own_niceness() -> i32 {
+    rustix::process::getpriority_process(None).expect("Linux knows it")
+}
