@@ -51,3 +51,32 @@ impl<J> Drop for Lane<J> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn past_the_bound_of_the_queue_a_job_is_refused_at_once() {
+        let (entrance, waiting) = sync_channel(1);
+        let lane = Lane::new(entrance, Vec::new());
+        lane.submit("one").unwrap();
+        assert!(matches!(lane.submit("two"), Err(StoreError::Overloaded)));
+        assert_eq!(waiting.recv(), Ok("one"));
+        lane.submit("three").unwrap();
+    }
+
+    #[test]
+    fn a_closed_lane_lets_nothing_in_and_finishes_what_is_in() {
+        let (entrance, waiting) = sync_channel(1);
+        let (done, seen) = sync_channel(1);
+        let thread = std::thread::spawn(move || waiting.into_iter().for_each(|job| done.send(job).unwrap()));
+        let lane = Lane::new(entrance, vec![thread]);
+        lane.submit("one").unwrap();
+        lane.close();
+        assert_eq!(seen.recv(), Ok("one"));
+        assert!(matches!(lane.submit("two"), Err(StoreError::Closed)));
+    }
+}

@@ -175,3 +175,18 @@ fn a_new_database_is_for_its_owner_only() {
     assert_eq!(mode(&file.path()), 0o600);
     assert_eq!(mode(file.path().parent().expect("a folder")), 0o700);
 }
+
+#[tokio::test]
+async fn a_row_that_can_not_be_read_is_named_with_its_table_and_column() {
+    let file = File::new();
+    let store = file.open();
+    let stage = stage_of(&store, File::unmigrated());
+    let (_, client) = stage.populate().await;
+    file.execute("UPDATE oauth_clients SET wire_profile = 'morse'");
+    let found = store.clients.find(&client.client_id).await;
+    let told = chain(&found.expect_err("there is no such profile"));
+    let id = client.id.as_uuid().to_string();
+    for part in ["oauth_clients", "wire_profile", id.as_str()] {
+        assert!(told.contains(part), "{told}");
+    }
+}
