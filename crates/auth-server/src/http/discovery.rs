@@ -69,7 +69,7 @@ impl Metadata {
             description = "The keys by which tokens are verified. May be kept for an hour.",
             body = serde_json::Value,
             headers(("ETag" = String, description = "The version of the key set.")),
-            example = json!({"keys": [{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "…", "n": "…", "e": "AQAB"}]})
+            example = json!({"keys": [{"alg": "RS256", "e": "AQAB", "kid": "…", "kty": "RSA", "n": "…", "use": "sig"}]})
         ),
         (status = 304, description = "The caller has this version."),
         (status = 503, description = "No key set can be had at the moment.", body = ErrorResponse)

@@ -37,6 +37,9 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that one worker holds open; more wait in the system's queue.
 const CONNECTIONS_PER_WORKER: usize = 10_000;
 
+/// More workers than this the framework does not start.
+const MAX_WORKERS: usize = 512;
+
 /// What the handlers call.
 #[derive(Clone)]
 pub struct Services {
@@ -100,13 +103,13 @@ pub fn serve(services: Services, settings: HttpSettings, listener: TcpListener) 
     let state = Data::new(State::new(services, telemetry)?);
     let base_path = settings.base_path;
     let server = HttpServer::new(move || app(state.clone(), &base_path))
-        .workers(settings.workers)
+        .workers(settings.workers.clamp(1, MAX_WORKERS))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .max_connections(CONNECTIONS_PER_WORKER)
         .shutdown_timeout(settings.shutdown_timeout.as_secs())
-        .shutdown_signal(asked_to_stop()?)
+        .shutdown_signal(asked_to_stop())
         .listen(listener)?;
     Ok(server.run())
 }
@@ -165,13 +168,22 @@ where
 }
 
 /// Resolves when the operator or the system wants the program to end.
-fn asked_to_stop() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+async fn asked_to_stop() {
+    tokio::select! {
+        () = received(SignalKind::terminate()) => {}
+        () = received(SignalKind::interrupt()) => {}
+    }
+}
+
+/// Resolves with the first signal of a kind; never, where the system does not let us listen.
+async fn received(kind: SignalKind) {
+    match signal(kind) {
+        Ok(mut signals) => {
+            signals.recv().await;
         }
-    })
+        Err(error) => {
+            tracing::error!(event_type = "signals", %error, "listen for a signal to stop");
+            std::future::pending::<()>().await;
+        }
+    }
 }

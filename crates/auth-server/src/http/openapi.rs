@@ -21,7 +21,7 @@ use super::{discovery, operations, token};
 /// # Errors
 /// Where it can't be written as JSON.
 pub fn document() -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(&serde_json::to_value(Api::openapi())?)?;
+    let mut text = serde_json::to_string_pretty(&Api::openapi())?;
     text.push('\n');
     Ok(text)
 }

@@ -38,10 +38,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
         body = TokenResponse,
         example = json!({
             "access_token": "eyJ…",
-            "refresh_token": "eyJ…",
-            "token_type": "bearer",
             "expires_in": 900,
-            "scope": "api:read api:write"
+            "refresh_token": "eyJ…",
+            "scope": "api:read api:write",
+            "token_type": "bearer"
         })
     )),
     security((), ("client_secret_basic" = []))
