@@ -113,7 +113,7 @@ fn list(settings: &Settings) -> Result<Report, Failure> {
             key.bits.to_string(),
             moment(key.times.published_at),
             moment(key.times.activates_at),
-            moment(key.times.signed_until),
+            signed_until(key),
         ]);
     }
     let views: Vec<_> = keys.iter().map(view).collect();
@@ -190,6 +190,15 @@ fn view(key: &KeyDescription) -> Value {
         "activates_at": moment(key.times.activates_at),
         "signed_until": moment(key.times.signed_until),
     })
+}
+
+/// A key that has signed nothing yet has nothing to verify.
+fn signed_until(key: &KeyDescription) -> String {
+    if key.times.signed_until > key.times.published_at {
+        moment(key.times.signed_until)
+    } else {
+        "-".to_owned()
+    }
 }
 
 const fn state(state: KeyState) -> &'static str {

@@ -166,7 +166,12 @@ fn flag(text: &str) -> Result<Flag, Failure> {
             None => unknown.advise("`auth-service config reference` lists all settings."),
         }
     })?;
-    if key.entry().secrecy == Secrecy::Secret {
+    let is_secret = match key.entry().secrecy {
+        Secrecy::Open => false,
+        Secrecy::Url => value.contains('@'),
+        Secrecy::Secret => true,
+    };
+    if is_secret {
         return Err(Failure::usage(format!(
             "--set {name}: every process of this machine could read the secret"
         ))
@@ -194,9 +199,11 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_taken_from_an_argument() {
-        let refused = flag("master_key=pencil").unwrap_err();
-        assert_eq!(refused.exit_code(), 2);
-        assert!(!refused.to_string().contains("pencil"), "{refused}");
+        for text in ["master_key=pencil", "REDIS_URL=redis://:pencil@host"] {
+            let refused = flag(text).unwrap_err();
+            assert_eq!(refused.exit_code(), 2);
+            assert!(!refused.to_string().contains("pencil"), "{refused}");
+        }
     }
 
     #[test]

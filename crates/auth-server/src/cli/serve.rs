@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
 use super::failure::Failure;
@@ -66,6 +67,7 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     let address = listener
         .local_addr()
         .map_err(|error| Failure::of("listen", &error))?;
+    let stop = StopSignals::listen().map_err(|error| Failure::of("listen for signals", &error))?;
     let application = Application::build(settings, World::of_system(AGENT)).await?;
     let Application {
         store,
@@ -91,6 +93,11 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
         print_error(NOBODY);
     }
     tracing::info!(event_type = "started", address = %address, version = env!("CARGO_PKG_VERSION"), "serving");
+    let handle = server.handle();
+    actix_web::rt::spawn(async move {
+        stop.received().await;
+        handle.stop(true).await;
+    });
     let ended = server.await;
     tending.abort();
     let store = store.clone();
@@ -98,6 +105,29 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     tracing::info!(event_type = "stopped", "stopped");
     ended.map_err(|error| Failure::of("serve", &error))?;
     drained.map_err(|error| Failure::of("close the database", &error))
+}
+
+/// The signals that ask the program to stop, heard from the beginning: one that comes before the server runs stops
+/// it as gently as a later one.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 const NOBODY: &str = "auth-service: nobody can get a token: there is no user or no client yet. \

@@ -1,0 +1,232 @@
+//! Users and clients, from creation to deletion, and the schema below them.
+
+use crate::desk::{Desk, PASSWORD, bytes_of, holds};
+
+#[test]
+fn a_user_is_created_listed_changed_and_deleted() {
+    let desk = Desk::new().migrated();
+    let create = [
+        "user",
+        "create",
+        "anna",
+        "--email",
+        "Anna@example.org",
+        "--password-stdin",
+    ];
+    let created = desk.run_with(&create, &format!("{PASSWORD}\n")).succeeded();
+    assert!(created.out.contains("User anna created"), "{}", created.out);
+    desk.run_with(&create, PASSWORD)
+        .failed(1, "there is a user named anna already");
+
+    let shown = desk.json(&["user", "show", "anna@EXAMPLE.org"]);
+    assert_eq!(
+        (shown["username"].as_str(), shown["status"].as_str()),
+        (Some("anna"), Some("active"))
+    );
+    let id = shown["id"].as_str().unwrap();
+    desk.run(&["user", "deactivate", id]).succeeded();
+    assert_eq!(desk.json(&["user", "list"])[0]["status"], "inactive");
+    desk.run(&["user", "activate", "anna"]).succeeded();
+    let file = desk.write("new-password", "Another-Horse-8-Battery\n");
+    let before = bytes_of(&desk.path("data/auth.db"));
+    desk.run(&[
+        "user",
+        "set-password",
+        "anna",
+        "--password-file",
+        file.to_str().unwrap(),
+    ])
+    .succeeded();
+    assert_ne!(before, bytes_of(&desk.path("data/auth.db")));
+    desk.run(&["user", "delete", "anna", "--yes"]).succeeded();
+    desk.run(&["user", "show", "anna"])
+        .failed(1, "there is no user anna");
+
+    let database = bytes_of(&desk.path("data/auth.db"));
+    for written in [
+        "user_created",
+        "user_blocked",
+        "user_unblocked",
+        "password_change",
+        "user_deleted",
+        "(command line)",
+    ] {
+        assert!(holds(&database, written), "{written} is not in the audit trail");
+    }
+    assert!(!holds(&database, PASSWORD));
+}
+
+#[test]
+fn a_password_that_breaks_the_policy_is_refused_and_not_repeated() {
+    let desk = Desk::new().migrated();
+    let create = [
+        "user",
+        "create",
+        "anna",
+        "--email",
+        "a@example.org",
+        "--password-stdin",
+    ];
+    let refused = desk
+        .run_with(&create, "alllowercase1!")
+        .failed(1, "a password has an upper-case letter");
+    assert!(!refused.err.contains("alllowercase"));
+    desk.run(&[
+        "user",
+        "create",
+        "a@b",
+        "--email",
+        "a@example.org",
+        "--password-stdin",
+    ])
+    .failed(2, "a user name has");
+    desk.run(&["user", "create", "anna", "--email", "nobody", "--password-stdin"])
+        .failed(2, "an e-mail address has");
+    assert_eq!(desk.json(&["user", "list"]).as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn a_password_is_never_an_argument_and_never_waited_for_without_a_terminal() {
+    let desk = Desk::new().migrated();
+    let create = ["user", "create", "anna", "--email", "a@example.org"];
+    desk.run(&create).failed(2, "--password-stdin");
+    desk.run(&[&create as &[&str], &["--password", PASSWORD]].concat())
+        .failed(2, "unexpected argument '--password'");
+}
+
+#[test]
+fn a_client_is_created_listed_changed_and_deleted() {
+    let desk = Desk::new().migrated();
+    let create = [
+        "client",
+        "create",
+        "my-app",
+        "--name",
+        "My App",
+        "--grant",
+        "password",
+        "--grant",
+        "refresh_token",
+        "--scope",
+        "b a",
+        "--confidential",
+    ];
+    let created = desk.json(&create);
+    let secret = created["client_secret"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (secret.len(), &created["scope"], &created["access_token_lifetime"]),
+        (64, &"a b".into(), &900.into())
+    );
+    desk.run(&create).failed(1, "there is a client my-app already");
+
+    let update = [
+        "client",
+        "update",
+        "my-app",
+        "--refresh-retry-window",
+        "10",
+        "--chain-lifetime",
+        "86400",
+        "--wire-profile",
+        "codelab-flutter",
+        "--access-token-type",
+        "JWT",
+        "--session-id-in-access-token",
+        "true",
+    ];
+    desk.run(&update).succeeded();
+    let shown = desk.json(&["client", "show", "my-app"]);
+    assert_eq!(
+        (&shown["refresh_retry_window"], &shown["chain_lifetime"]),
+        (&10.into(), &86_400.into())
+    );
+    assert_eq!(
+        (&shown["wire_profile"], &shown["access_token_type"]),
+        (&"codelab-flutter".into(), &"JWT".into())
+    );
+    assert_eq!(
+        (&shown["name"], &shown["grants"][1]),
+        (&"My App".into(), &"refresh_token".into())
+    );
+
+    let rotated = desk.json(&["client", "rotate-secret", "my-app"]);
+    let fresh = rotated["client_secret"].as_str().unwrap().to_owned();
+    assert_ne!(fresh, secret);
+    desk.run(&["client", "disable", "my-app"]).succeeded();
+    assert_eq!(desk.json(&["client", "list"])[0]["status"], "disabled");
+    desk.run(&["client", "enable", "my-app"]).succeeded();
+    for seen in [
+        desk.run(&["client", "list"]).out,
+        desk.run(&["client", "show", "my-app"]).out,
+    ] {
+        assert!(!seen.contains(&secret) && !seen.contains(&fresh), "{seen}");
+    }
+    desk.run(&["client", "delete", "my-app", "--yes"]).succeeded();
+    desk.run(&["client", "show", "my-app"])
+        .failed(1, "there is no client my-app");
+    assert!(!holds(&bytes_of(&desk.path("data/auth.db")), &secret));
+}
+
+#[test]
+fn a_public_client_has_no_secret() {
+    let desk = Desk::new().migrated();
+    let create = [
+        "client",
+        "create",
+        "spa",
+        "--name",
+        "Page",
+        "--grant",
+        "refresh_token",
+        "--scope",
+        "a",
+    ];
+    assert_eq!(desk.json(&create).get("client_secret"), None);
+    desk.run(&["client", "rotate-secret", "spa"])
+        .failed(1, "client spa is public: it has no secret");
+}
+
+#[test]
+fn a_client_that_could_never_get_a_token_is_refused() {
+    let desk = Desk::new().migrated();
+    let create = ["client", "create", "app", "--name", "App"];
+    let with = |more: &[&'static str]| desk.run(&[&create, more].concat());
+    with(&["--scope", "a"]).failed(2, "a client needs a grant");
+    with(&["--grant", "password"]).failed(2, "a client needs a scope");
+    with(&["--grant", "implicit", "--scope", "a"]).failed(2, "must be one of: password, refresh_token");
+    with(&["--grant", "password", "--scope", "a  b"]).failed(2, "separated by single spaces");
+    desk.run(&["client", "create", "no", "--name", "N"])
+        .failed(2, "3 to 255");
+}
+
+#[test]
+fn the_schema_is_applied_listed_and_taken_back() {
+    let desk = Desk::new();
+    let is_applied = |desk: &Desk| desk.json(&["migrate", "status"])[0]["applied"].as_bool().unwrap();
+    assert!(!is_applied(&desk));
+    assert!(desk.is_empty());
+    assert_eq!(
+        desk.json(&["migrate", "up"])["applied"].as_array().unwrap().len(),
+        1
+    );
+    assert!(is_applied(&desk));
+    assert!(
+        desk.run(&["migrate", "up"])
+            .succeeded()
+            .out
+            .contains("Nothing was pending.")
+    );
+    assert!(desk.json(&["migrate", "down", "--yes"])["taken_back"].is_string());
+    assert!(!is_applied(&desk));
+    desk.run(&["user", "list"]).failed(1, "auth-service migrate up");
+}
+
+#[test]
+fn without_a_database_a_command_says_so_and_makes_none() {
+    let desk = Desk::new();
+    for command in [["user", "list"], ["client", "list"], ["keys", "rotate"]] {
+        desk.run(&command)
+            .failed(1, "there is no database at data/auth.db");
+    }
+    assert!(desk.is_empty());
+}
