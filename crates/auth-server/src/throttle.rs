@@ -161,3 +161,81 @@ impl Counts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use auth_domain::throttle::{CounterKind, NetworkKey};
+    use auth_domain::time::Seconds;
+    use auth_testkit::clock::START;
+
+    use super::*;
+
+    auth_testkit::throttle_contract!(std::sync::Arc::new(InProcessThrottle::default()));
+
+    fn counter(network: u32, limit: u32, window: u32) -> Counter {
+        Counter {
+            key: CounterKey::LoginsFrom(NetworkKey::of(IpAddr::V4(Ipv4Addr::from(network)))),
+            limit,
+            window: Seconds::new(window),
+            kind: CounterKind::Rate,
+        }
+    }
+
+    fn is_full(verdict: Verdict) -> bool {
+        matches!(verdict, Verdict::Full { .. })
+    }
+
+    #[tokio::test]
+    async fn memory_stays_within_its_bound_under_a_flood_and_a_counter_in_use_is_kept() {
+        let throttle = InProcessThrottle::new(1_000);
+        let hot = counter(0, 1, 3_600);
+        throttle.hit(&[hot], START).await;
+        for stranger in 1..20_000 {
+            throttle.hit(&[counter(stranger, 5, 3_600)], START).await;
+            if stranger % 500 == 0 {
+                assert!(is_full(throttle.hit(&[hot], START).await), "after {stranger}");
+            }
+        }
+        assert_eq!(throttle.len(), 1_000);
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_makes_room_before_what_was_idle_for_longest() {
+        let throttle = InProcessThrottle::new(2);
+        let (lasting, short) = (counter(1, 1, 3_600), counter(2, 1, 10));
+        throttle.hit(&[lasting], START).await;
+        throttle.hit(&[short], START).await;
+        let later = START.plus(Seconds::new(10));
+        throttle.hit(&[counter(3, 1, 10)], later).await;
+        assert!(
+            is_full(throttle.hit(&[lasting], later).await),
+            "the idle one was kept"
+        );
+        assert_eq!(throttle.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn ended_counters_are_forgotten_without_being_asked_for() {
+        let throttle = InProcessThrottle::default();
+        for network in 0..100 {
+            throttle.hit(&[counter(network, 5, 10)], START).await;
+        }
+        let later = START.plus(Seconds::new(10));
+        for _ in 0..25 {
+            throttle.hit(&[counter(1_000, 100, 10)], later).await;
+        }
+        assert_eq!(throttle.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_pardoned_counter_leaves_nothing_behind() {
+        let throttle = InProcessThrottle::default();
+        let counter = counter(1, 5, 10);
+        throttle.hit(&[counter], START).await;
+        throttle.pardon(&[Pardon::One(counter.key)]).await;
+        assert!(throttle.is_empty());
+        assert!(throttle.with(|counts| counts.by_use.is_empty() && counts.by_end.is_empty()));
+    }
+}
