@@ -1,7 +1,14 @@
 //! The HTTP face of the server over fakes: the real application, a mock clock and seeded randomness.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test's helpers stop the test where what they expect is not there"
+)]
 
 mod discovery;
 mod edge;
+mod logs;
 mod metrics;
 mod operations;
 mod outages;

@@ -1,0 +1,160 @@
+//! The one log line of a token request: what it tells, and what it must never tell.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use auth_testkit::build;
+use serde_json::Value;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::rig::{PUBLIC, Rig, form_request, login, refresh};
+
+/// Keeps what is logged while it is alive, on the thread that made it.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Kept {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Kept {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        self.text()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+fn keep() -> (Kept, tracing::subscriber::DefaultGuard) {
+    let kept = Kept::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(kept.clone())
+        .finish();
+    (kept, tracing::subscriber::set_default(subscriber))
+}
+
+fn of_requests(kept: &Kept) -> Vec<Value> {
+    let lines = kept.lines().into_iter();
+    lines.filter(|line| line["event_type"].is_string()).collect()
+}
+
+#[actix_web::test]
+async fn a_token_request_leaves_one_line_with_its_circumstances() {
+    let (kept, _current) = keep();
+    let rig = Rig::default();
+    let form = login(PUBLIC, build::ALICE, build::ALICE_PASSWORD);
+    let request = form_request(&form)
+        .insert_header(("User-Agent", "app/1"))
+        .insert_header((
+            "traceparent",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ));
+    rig.send(request).await;
+    let lines = of_requests(&kept);
+    let [line] = lines.as_slice() else {
+        panic!("{lines:#?}")
+    };
+    for (field, value) in [
+        ("level", "INFO"),
+        ("event_type", "login_success"),
+        ("correlation_id", "test-1"),
+        ("trace_id", "0af7651916cd43dd8448eb211c80319c"),
+        ("client_id", PUBLIC),
+        ("ip_address", "192.0.2.1"),
+        ("user_agent", "app/1"),
+        ("scope", "api:read api:write"),
+    ] {
+        assert_eq!(line[field], value, "{field}");
+    }
+    assert_eq!(line["user_id"], build::user_id(build::ALICE).to_string());
+    assert!(line["duration_ms"].is_number() && line["timestamp"].is_string());
+}
+
+#[actix_web::test]
+async fn each_outcome_has_its_name_and_level() {
+    let (kept, _current) = keep();
+    let rig = Rig::default();
+    let first = rig.sign_in(PUBLIC).await;
+    rig.post(&refresh(PUBLIC, &first)).await;
+    rig.post(&refresh(PUBLIC, &first)).await;
+    rig.post(&refresh(PUBLIC, "forged")).await;
+    rig.post(&login(PUBLIC, build::ALICE, "wrong")).await;
+    rig.post("").await;
+    rig.bed.store.outage.begin();
+    rig.post(&refresh(PUBLIC, &first)).await;
+    let lines = of_requests(&kept);
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["level"].as_str().unwrap(),
+                line["event_type"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("INFO", "login_success"),
+            ("INFO", "token_refresh"),
+            ("WARN", "security_incident"),
+            ("INFO", "token_invalid"),
+            ("INFO", "login_failed"),
+            ("INFO", "token_refused"),
+            ("ERROR", "unavailable"),
+        ]
+    );
+}
+
+#[actix_web::test]
+async fn no_line_holds_a_password_a_token_a_secret_a_user_name_or_an_address_of_a_mailbox() {
+    let (kept, _current) = keep();
+    let rig = Rig::default();
+    let first = rig.sign_in(PUBLIC).await;
+    rig.post(&refresh(PUBLIC, &first)).await;
+    rig.post(&refresh(PUBLIC, &first)).await;
+    rig.post(&login(PUBLIC, "mallory@example.com", "hunter2-wrong"))
+        .await;
+    rig.post(&format!(
+        "{}&client_secret=swordfish",
+        login(build::BACKEND, build::ALICE, "x")
+    ))
+    .await;
+    let text = kept.text();
+    assert!(!of_requests(&kept).is_empty());
+    let signature = first.rsplit('.').next().unwrap();
+    for secret in [
+        build::ALICE_PASSWORD,
+        "hunter2-wrong",
+        "swordfish",
+        signature,
+        "mallory",
+        "example.com",
+        "\"alice\"",
+    ] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
