@@ -1,4 +1,9 @@
 //! The command line as people and scripts meet it: the built program, in a folder of its own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test whatever is not as it should be is a failure, helpers included"
+)]
 
 mod administration;
 mod desk;
