@@ -10,7 +10,10 @@ use auth_domain::time::Timestamp;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the port's one real implementation")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the port's one real implementation"
+    )]
     fn now(&self) -> Timestamp {
         let micros = match SystemTime::now().duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
@@ -25,7 +28,10 @@ impl Clock for SystemClock {
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
-    #[expect(clippy::disallowed_methods, reason = "this is the port's one real implementation")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the port's one real implementation"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
         if let Err(error) = getrandom::fill(buffer) {
             // Without randomness every secret would be guessable: better no server than such a one.
