@@ -60,13 +60,14 @@ fn main() -> ExitCode {
 }
 
 fn measure(arguments: &Arguments) -> io::Result<()> {
+    // Before anything is bound to a core: the system shows a thread only the cores that it may use.
+    let conditions = Conditions::of(&arguments.directory);
     let mut measured = Vec::new();
     for scenario in &arguments.scenario {
         for connections in &arguments.connections {
             measured.push(arguments.plan(*scenario, *connections).carry_out()?);
         }
     }
-    let conditions = Conditions::of(&arguments.directory);
     let report = Report::new(
         conditions,
         [arguments.server_core, arguments.users_core],

@@ -57,6 +57,30 @@ impl Usage {
     }
 }
 
+/// How long a core has been at work so far, for whomever; what the machine's host took from it counts too.
+///
+/// # Errors
+/// Where there is no such core.
+pub fn core_at_work(core: usize) -> io::Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let name = format!("cpu{core} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(&name));
+    let line = line.ok_or_else(|| io::Error::other(format!("no core {core} under /proc")))?;
+    // user nice system idle iowait irq softirq steal (proc(5)); the fourth and the fifth are rest.
+    let ticks: u64 = line
+        .split_whitespace()
+        .take(8)
+        .enumerate()
+        .filter(|(place, _)| !matches!(place, 3 | 4))
+        .filter_map(|(_, ticks)| ticks.parse::<u64>().ok())
+        .sum();
+    Ok(duration_of(ticks))
+}
+
+fn duration_of(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1_000 / clock_ticks_per_second())
+}
+
 /// The most memory a process has had at once, in KiB (`VmHWM`).
 ///
 /// # Errors
@@ -81,8 +105,7 @@ fn name_and_cpu(of: &Path) -> io::Result<(String, Duration)> {
         let (name, rest) = rest.rsplit_once(')')?;
         let mut ticks = rest.split_whitespace().skip(11).map(str::parse::<u64>);
         let ticks = ticks.next()?.ok()? + ticks.next()?.ok()?;
-        let millis = ticks * 1_000 / clock_ticks_per_second();
-        Some((name.to_owned(), Duration::from_millis(millis)))
+        Some((name.to_owned(), duration_of(ticks)))
     };
     parsed().ok_or_else(|| io::Error::other("a stat file of an unknown form"))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -50,6 +51,8 @@ pub struct Run {
     p99_us: f64,
     max_us: f64,
     server_cpu_us_per_request: f64,
+    /// How much of the server's core others had meanwhile: what a figure is worth.
+    foreign_share_of_core: f64,
     bytes_written_per_request: f64,
     rsa_sign_us: f64,
     rsa_verify_us: f64,
@@ -89,10 +92,10 @@ impl Measured {
 
 impl Run {
     /// What the users saw, what the server used for it, and the bound in those minutes.
-    pub(super) fn new(seen: &Seen, used: &Usage, bound: Bound) -> Self {
+    pub(super) fn new(seen: &Seen, used: &Usage, core_at_work: Duration, bound: Bound) -> Self {
         let per_second = f64::from(seen.requests) / seen.seconds;
         let each = |total: f64| total / f64::from(seen.requests.max(1));
-        let micros = |time: std::time::Duration| time.as_secs_f64() * 1_000_000.0;
+        let micros = |time: Duration| time.as_secs_f64() * 1_000_000.0;
         let latency = |quantile: f64| float(seen.latencies.value_at_quantile(quantile));
         let threads = used.threads.iter();
         Self {
@@ -102,6 +105,7 @@ impl Run {
             p99_us: latency(0.99),
             max_us: float(seen.latencies.max()),
             server_cpu_us_per_request: each(micros(used.cpu)),
+            foreign_share_of_core: core_at_work.saturating_sub(used.cpu).as_secs_f64() / seen.seconds,
             bytes_written_per_request: each(float(used.written)),
             rsa_sign_us: bound.sign_us,
             rsa_verify_us: bound.verify_us,
@@ -129,6 +133,7 @@ impl Run {
             p99_us: of(|run| run.p99_us),
             max_us: of(|run| run.max_us),
             server_cpu_us_per_request: of(|run| run.server_cpu_us_per_request),
+            foreign_share_of_core: of(|run| run.foreign_share_of_core),
             bytes_written_per_request: of(|run| run.bytes_written_per_request),
             rsa_sign_us: of(|run| run.rsa_sign_us),
             rsa_verify_us: of(|run| run.rsa_verify_us),
@@ -162,7 +167,7 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = &self.conditions;
         let [server, users] = self.cores_used;
-        writeln!(out, "processor    {}, {} cores", on.cpu, on.cores)?;
+        writeln!(out, "processor    {}; cores: {}", on.cpu, on.cores)?;
         writeln!(
             out,
             "system       Linux {}, database on {}",
@@ -181,22 +186,26 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Measured {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (median, runs) = (&self.median, self.runs.len());
+        let runs = self.runs.len();
         writeln!(
             out,
             "\n{:?}, {} connections, median of {runs} runs",
             self.scenario, self.connections
         )?;
-        let rates: Vec<String> = self
-            .runs
-            .iter()
-            .map(|run| format!("{:.0}", run.requests_per_second))
-            .collect();
+        self.write_what_users_saw(out)?;
+        self.write_what_the_server_used(out)?;
+        self.write_bound(out)
+    }
+}
+
+impl Measured {
+    fn write_what_users_saw(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let median = &self.median;
         writeln!(
             out,
             "  requests/s          {:.0}   (runs: {})",
             median.requests_per_second,
-            rates.join(", ")
+            self.each_run(|run| format!("{:.0}", run.requests_per_second))
         )?;
         writeln!(
             out,
@@ -205,10 +214,15 @@ impl fmt::Display for Measured {
             median.p95_us / 1_000.0,
             median.p99_us / 1_000.0,
             median.max_us / 1_000.0
-        )?;
+        )
+    }
+
+    fn write_what_the_server_used(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let median = &self.median;
         let threads: Vec<String> = median
             .threads_us_per_request
             .iter()
+            .filter(|(_, micros)| **micros >= 0.5)
             .map(|(name, micros)| format!("{name} {micros:.0}"))
             .collect();
         writeln!(
@@ -217,43 +231,42 @@ impl fmt::Display for Measured {
             median.server_cpu_us_per_request,
             threads.join(", ")
         )?;
+        let written = median.bytes_written_per_request;
+        writeln!(out, "  bytes written each  {written:.0}")?;
+        let peak = float(self.peak_memory_kib) / 1_024.0;
+        writeln!(out, "  peak memory MiB     {peak:.1}")?;
         writeln!(
             out,
-            "  bytes written each  {:.0}",
-            median.bytes_written_per_request
-        )?;
-        writeln!(
-            out,
-            "  peak memory MiB     {:.1}",
-            float(self.peak_memory_kib) / 1_024.0
-        )?;
-        self.write_bound(out)
+            "  others on the core  {}",
+            self.each_run(|run| format!("{:.0} %", run.foreign_share_of_core * 100.0))
+        )
     }
-}
 
-impl Measured {
     fn write_bound(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let median = &self.median;
         writeln!(
             out,
-            "  RSA-2048 on core    sign {:.1} us, verify {:.1} us, before and after each run",
+            "  RSA-2048 CPU us     sign {:.1}   verify {:.1}   (on the server's core, before and after each run)",
             median.rsa_sign_us, median.rsa_verify_us
         )?;
         if self.scenario != Scenario::Refresh {
             return Ok(());
         }
-        let ratios: Vec<String> = self
-            .runs
-            .iter()
-            .map(|run| format!("{:.1}", run.ratio_to_bound * 100.0))
-            .collect();
+        let bound = median.bound_per_second;
         writeln!(
             out,
-            "  bound B             {:.0} refreshes/s = 1 / (2 sign + verify)\n  \
-             ratio to B          {:.1} %   (runs: {})",
-            median.bound_per_second,
+            "  bound B             {bound:.0} refreshes/s = 1 / (2 sign + verify)"
+        )?;
+        writeln!(
+            out,
+            "  ratio to B          {:.1} %   (runs: {})",
             median.ratio_to_bound * 100.0,
-            ratios.join(", ")
+            self.each_run(|run| format!("{:.1}", run.ratio_to_bound * 100.0))
         )
+    }
+
+    fn each_run(&self, figure: impl Fn(&Run) -> String) -> String {
+        let figures: Vec<String> = self.runs.iter().map(figure).collect();
+        figures.join(", ")
     }
 }

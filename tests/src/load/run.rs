@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 
 use super::bound::Bound;
 use super::machine::pin_this_thread;
-use super::process::{Usage, peak_memory_kib};
+use super::process::{Usage, core_at_work, peak_memory_kib};
 use super::report::{Measured, Run};
 use super::users::{Scenario, Users};
 use crate::installation::Installation;
@@ -68,11 +68,12 @@ impl Plan {
         let mut runs = Vec::with_capacity(self.runs);
         let mut before = self.bound()?;
         for _ in 0..self.runs {
-            let used = Usage::of(server.pid())?;
+            let (used, at_work) = (Usage::of(server.pid())?, core_at_work(self.server_core)?);
             let seen = users.go_on_until(Instant::now() + self.long).await?;
             let used = Usage::of(server.pid())?.since(&used);
+            let at_work = core_at_work(self.server_core)?.saturating_sub(at_work);
             let after = self.bound()?;
-            runs.push(Run::new(&seen, &used, before.between(after)));
+            runs.push(Run::new(&seen, &used, at_work, before.between(after)));
             before = after;
         }
         let peak = peak_memory_kib(server.pid())?;
