@@ -1,4 +1,4 @@
-//! What can go wrong below the ports; at a port all of it is [`Unavailable`](auth_domain::ports::Unavailable).
+//! What can go wrong below the ports; at a port all of it is [`Unavailable`].
 
 use std::fmt::Display;
 
