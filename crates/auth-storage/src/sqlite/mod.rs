@@ -3,12 +3,14 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use auth_domain::id::ClientId;
 use diesel::connection::SimpleConnection;
 use diesel::dsl::exists;
 use diesel::prelude::*;
+use diesel::result::Error as SqlError;
 
 use crate::OpenError;
 use crate::error::StoreError;
@@ -27,6 +29,9 @@ pub(crate) use body::Adapter;
 pub(crate) use engine::{Engine, open};
 use migrations::are_pending as migrations_are_pending;
 
+/// How long to wait before asking once more for a lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
 /// A connection.
 pub(crate) type Conn = SqliteConnection;
 
@@ -43,11 +48,28 @@ fn client_is_active(conn: &mut Conn, client_id: &ClientId) -> Result<bool, Store
 fn connect(file: &str, busy_timeout: Duration) -> Result<Conn, StoreError> {
     let mut conn = Conn::establish(file).map_err(|error| StoreError::NoConnection(error.to_string()))?;
     conn.batch_execute(&format!(
-        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA foreign_keys = ON;",
+        "PRAGMA busy_timeout = {}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
         busy_timeout.as_millis()
     ))?;
+    turn_log_on(&mut conn, busy_timeout)?;
     Ok(conn)
+}
+
+/// Turns the write-ahead log on, which the file then remembers. Where several processes do so to a new file at once,
+/// the library tells all but one that it is locked without waiting first; so the waiting is done here.
+fn turn_log_on(conn: &mut Conn, busy_timeout: Duration) -> Result<(), StoreError> {
+    let deadline = Instant::now() + busy_timeout;
+    loop {
+        match conn.batch_execute("PRAGMA journal_mode = WAL;") {
+            Err(error) if is_locked(&error) && Instant::now() < deadline => thread::park_timeout(LOCK_PAUSE),
+            settled => return Ok(settled?),
+        }
+    }
+}
+
+/// Diesel gives this result of the library no kind of its own; its words have not changed since SQLite 3.
+fn is_locked(error: &SqlError) -> bool {
+    matches!(error, SqlError::DatabaseError(_, details) if details.message() == "database is locked")
 }
 
 /// Makes folder and file where they are missing, readable by their owner only, and gives the name that the library

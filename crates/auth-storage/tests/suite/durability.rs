@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Barrier;
+use std::thread;
 
 use auth_domain::id::RowId;
 use auth_domain::ports::{StoreReadiness, Unavailable};
@@ -134,6 +136,23 @@ async fn concurrent_writers_of_two_processes_both_come_through() {
         write.await.expect("no write panics").expect("the store is there");
     }
     assert_eq!(file.audit_trail().len(), 40);
+}
+
+#[test]
+fn a_new_file_can_be_opened_by_many_at_once() {
+    for _ in 0..100 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = auth_storage::DatabaseUrl::file(folder.path().join("new.db"));
+        let start = Barrier::new(8);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    auth_storage::open(&url, auth_storage::StoreOptions::default()).expect("it opens");
+                });
+            }
+        });
+    }
 }
 
 #[tokio::test]
