@@ -20,7 +20,7 @@ pub(super) fn find(conn: &mut Conn, client_id: &ClientId) -> Result<Option<Clien
     oauth_clients::table
         .filter(oauth_clients::client_id.eq(client_id.as_str()))
         .select(ClientRow::as_select())
-        .first(conn)
+        .get_result(conn)
         .optional()?
         .map(Client::try_from)
         .transpose()

@@ -2,6 +2,8 @@
 //! row lock where it needs one, and an engine that runs queries and transactions.
 //!
 //! Nothing here may be particular to one database. Each function that writes runs within a transaction of its caller.
+//! What a unique key finds is asked for by `get_result`, never by `first`: that binds a LIMIT, and a statement with a
+//! bound LIMIT is prepared anew by SQLite each time it runs.
 
 mod audit;
 mod clients;

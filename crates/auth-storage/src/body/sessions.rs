@@ -20,7 +20,7 @@ pub(super) fn find(conn: &mut Conn, id: SessionId) -> Result<Option<SessionView>
         .inner_join(user_table::table)
         .filter(sessions::id.eq(Id(id.as_uuid())))
         .select((SessionRow::as_select(), user_table::is_active))
-        .first::<(SessionRow, bool)>(conn)
+        .get_result::<(SessionRow, bool)>(conn)
         .optional()?
         .map(|(row, user_is_active)| row.into_view(user_is_active))
         .transpose()

@@ -22,11 +22,11 @@ pub(super) fn find_by_login(conn: &mut Conn, login: &Login) -> Result<Option<Use
         Login::Username(name) => users::table
             .filter(users::username.eq(name))
             .select(UserRow::as_select())
-            .first(conn),
+            .get_result(conn),
         Login::Email(key) => users::table
             .filter(users::email_key.eq(key))
             .select(UserRow::as_select())
-            .first(conn),
+            .get_result(conn),
     };
     row.optional()?.map(User::try_from).transpose()
 }
@@ -38,7 +38,7 @@ pub(super) fn find(conn: &mut Conn, key: &UserKey) -> Result<Option<User>, Store
         UserKey::Id(id) => users::table
             .find(Id(id.as_uuid()))
             .select(UserRow::as_select())
-            .first(conn)
+            .get_result(conn)
             .optional()?
             .map(User::try_from)
             .transpose(),
