@@ -162,3 +162,29 @@ pub fn refresh_token(body: &[u8]) -> Option<&str> {
     let end = rest.iter().position(|byte| *byte == b'"')?;
     str::from_utf8(rest.get(..end)?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_told_from_the_beginning_of_one() {
+        let answer = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}";
+        assert!(Head::parse(&answer[..40]).unwrap().is_none());
+        let head = Head::parse(answer).unwrap().unwrap();
+        assert_eq!((head.status, &answer[head.start..head.end]), (401, &b"{}"[..]));
+    }
+
+    #[test]
+    fn an_answer_without_a_length_is_refused() {
+        assert!(Head::parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn the_refresh_token_is_found_in_a_body() {
+        let body = br#"{"access_token":"a.b.c","refresh_token":"d.e.f","scope":""}"#;
+        assert_eq!(refresh_token(body), Some("d.e.f"));
+        assert_eq!(refresh_token(b"{}"), None);
+        assert_eq!(refresh_token(br#"{"refresh_token":"cut"#), None);
+    }
+}

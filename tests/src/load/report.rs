@@ -58,8 +58,9 @@ pub struct Run {
     rsa_verify_us: f64,
     /// B: the most refreshes a second that the server's core could sign and verify.
     bound_per_second: f64,
-    /// Requests per second over B; says something about refreshes only.
-    ratio_to_bound: f64,
+    /// Requests per second over B, where the requests are refreshes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio_to_bound: Option<f64>,
     /// Processor time per request by the name of the server's thread.
     threads_us_per_request: BTreeMap<String, f64>,
 }
@@ -92,7 +93,13 @@ impl Measured {
 
 impl Run {
     /// What the users saw, what the server used for it, and the bound in those minutes.
-    pub(super) fn new(seen: &Seen, used: &Usage, core_at_work: Duration, bound: Bound) -> Self {
+    pub(super) fn new(
+        scenario: Scenario,
+        seen: &Seen,
+        used: &Usage,
+        core_at_work: Duration,
+        bound: Bound,
+    ) -> Self {
         let per_second = f64::from(seen.requests) / seen.seconds;
         let each = |total: f64| total / f64::from(seen.requests.max(1));
         let micros = |time: Duration| time.as_secs_f64() * 1_000_000.0;
@@ -110,7 +117,8 @@ impl Run {
             rsa_sign_us: bound.sign_us,
             rsa_verify_us: bound.verify_us,
             bound_per_second: bound.refreshes_per_second(),
-            ratio_to_bound: per_second / bound.refreshes_per_second(),
+            ratio_to_bound: (scenario == Scenario::Refresh)
+                .then(|| per_second / bound.refreshes_per_second()),
             threads_us_per_request: threads
                 .map(|(name, cpu)| (name.clone(), each(micros(*cpu))))
                 .collect(),
@@ -138,7 +146,11 @@ impl Run {
             rsa_sign_us: of(|run| run.rsa_sign_us),
             rsa_verify_us: of(|run| run.rsa_verify_us),
             bound_per_second: of(|run| run.bound_per_second),
-            ratio_to_bound: of(|run| run.ratio_to_bound),
+            ratio_to_bound: runs
+                .iter()
+                .map(|run| run.ratio_to_bound)
+                .collect::<Option<_>>()
+                .map(median),
             threads_us_per_request: names.map(thread).collect(),
         }
     }
@@ -249,24 +261,37 @@ impl Measured {
             "  RSA-2048 CPU us     sign {:.1}   verify {:.1}   (on the server's core, before and after each run)",
             median.rsa_sign_us, median.rsa_verify_us
         )?;
-        if self.scenario != Scenario::Refresh {
+        let Some(ratio) = median.ratio_to_bound else {
             return Ok(());
-        }
+        };
         let bound = median.bound_per_second;
         writeln!(
             out,
             "  bound B             {bound:.0} refreshes/s = 1 / (2 sign + verify)"
         )?;
+        let percent = |ratio: f64| format!("{:.1}", ratio * 100.0);
         writeln!(
             out,
-            "  ratio to B          {:.1} %   (runs: {})",
-            median.ratio_to_bound * 100.0,
-            self.each_run(|run| format!("{:.1}", run.ratio_to_bound * 100.0))
+            "  ratio to B          {} %   (runs: {})",
+            percent(ratio),
+            self.each_run(|run| run.ratio_to_bound.map_or_else(String::new, percent))
         )
     }
 
     fn each_run(&self, figure: impl Fn(&Run) -> String) -> String {
         let figures: Vec<String> = self.runs.iter().map(figure).collect();
         figures.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn a_median_is_the_middle_or_lies_between_the_two_middles() {
+        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!((median(vec![4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
+        assert!(median(Vec::new()).abs() < 1e-9);
     }
 }

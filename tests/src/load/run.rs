@@ -73,7 +73,13 @@ impl Plan {
             let used = Usage::of(server.pid())?.since(&used);
             let at_work = core_at_work(self.server_core)?.saturating_sub(at_work);
             let after = self.bound()?;
-            runs.push(Run::new(&seen, &used, at_work, before.between(after)));
+            runs.push(Run::new(
+                self.scenario,
+                &seen,
+                &used,
+                at_work,
+                before.between(after),
+            ));
             before = after;
         }
         let peak = peak_memory_kib(server.pid())?;

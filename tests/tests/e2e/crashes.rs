@@ -36,6 +36,10 @@ fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9() {
         }
         assert_eq!(database.faults(), ["ok"]);
     }
+    // A rotation and its audit row stand or fall together.
+    let mut database = Database::open(&installation.database());
+    let rotations = database.number("SELECT count(*) FROM refresh_tokens WHERE parent_id IS NOT NULL");
+    assert_eq!(database.audited()["token_refresh"], rotations);
     // Not a property of the server, but of this test: it did kill in the middle.
     assert!(
         cut_in_flight > 0,

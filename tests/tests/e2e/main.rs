@@ -15,6 +15,7 @@ mod flutter;
 mod forged;
 mod gateway;
 mod keys;
+mod load;
 mod secrecy;
 mod starting;
 mod storm;
