@@ -61,7 +61,7 @@ impl TokenRequest {
     /// # Errors
     /// `invalid_request`, `unsupported_grant_type`, `invalid_scope` or `invalid_client` (RFC 6749 section 5.2).
     pub fn parse(
-        form: impl IntoIterator<Item = (String, String)>,
+        form: impl IntoIterator<Item = (String, impl Into<Zeroizing<String>>)>,
         basic: Option<BasicCredentials>,
     ) -> Result<Self, Refusal> {
         let mut parameters = Parameters::collect(form)?;
@@ -93,10 +93,12 @@ impl TokenRequest {
 impl Parameters {
     /// Keeps what is known. A name sent twice is refused even where a value is empty (RFC 6749 section 3.2); what
     /// is unknown is ignored, and an empty value counts as absent.
-    fn collect(form: impl IntoIterator<Item = (String, String)>) -> Result<Self, Refusal> {
+    fn collect(
+        form: impl IntoIterator<Item = (String, impl Into<Zeroizing<String>>)>,
+    ) -> Result<Self, Refusal> {
         let mut seen = BTreeMap::new();
         for (name, value) in form {
-            let value = Zeroizing::new(value);
+            let value = value.into();
             let Some(parameter) = Parameter::ALL
                 .into_iter()
                 .find(|parameter| parameter.as_str() == name)

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::id::UserId;
 use crate::time::{Seconds, Timestamp};
+use crate::user::Login;
 
 /// What is counted. User names enter only as hashes: a store of counters tells nobody who signs in here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,9 +56,13 @@ impl AccountKey {
         Self::digest(b"user\0", user.as_uuid().as_bytes())
     }
 
-    /// The key of a login that names nobody.
-    pub fn of_unknown(login: &str) -> Self {
-        Self::digest(b"unknown\0", login.to_lowercase().as_bytes())
+    /// The key of a login that names nobody: one for each text that would be looked up apart, so that spelling a
+    /// name otherwise gives no more and no fewer guesses than it would for a user that exists.
+    pub fn of_unknown(login: &Login) -> Self {
+        match login {
+            Login::Username(name) => Self::digest(b"unknown name\0", name.as_bytes()),
+            Login::Email(folded) => Self::digest(b"unknown address\0", folded.as_bytes()),
+        }
     }
 
     /// The key's bytes.
@@ -101,8 +106,10 @@ pub enum CounterKind {
 /// A counter as it stands in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
-    /// How many were counted; one more than the limit once a refusal has been noted.
+    /// How many were counted.
     pub hits: u32,
+    /// Whether a refusal of this window has been told already.
+    pub refusal_is_told: bool,
     /// When the count falls back to nothing.
     pub ends_at: Timestamp,
 }
@@ -126,18 +133,18 @@ pub enum Judgement {
 pub fn judge(counter: &Counter, standing: Option<Count>, now: Timestamp) -> Judgement {
     let fresh = Count {
         hits: 0,
+        refusal_is_told: false,
         ends_at: now.plus(counter.window),
     };
     let standing = standing.filter(|count| now < count.ends_at).unwrap_or(fresh);
     if standing.hits >= counter.limit {
-        let noted = counter.limit.saturating_add(1);
-        let is_first = standing.hits < noted;
+        let count = Count {
+            refusal_is_told: true,
+            ..standing
+        };
         return Judgement::Full {
-            count: Count {
-                hits: noted,
-                ..standing
-            },
-            is_first,
+            count,
+            is_first: !standing.refusal_is_told,
         };
     }
     let ends_at = match counter.kind {
@@ -147,6 +154,7 @@ pub fn judge(counter: &Counter, standing: Option<Count>, now: Timestamp) -> Judg
     Judgement::Room(Count {
         hits: standing.hits + 1,
         ends_at,
+        ..standing
     })
 }
 

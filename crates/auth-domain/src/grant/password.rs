@@ -29,32 +29,62 @@ impl Walk<'_> {
         self.facts.user_id = found.as_ref().map(|user| user.id);
         let guess = self.guess(found.as_ref(), &login);
         self.pass_guess(&guess).await?;
-        let stored = found.as_ref().map(|user| &user.password_hash);
-        let verified = self.service.ports.hasher.verify(password, stored).await?;
-        if let Verified::Saturated { retry_after } = verified {
-            self.pardon(&guess.was_not_judged()).await;
-            return Err(Refusal::Saturated { retry_after }.into());
-        }
-        let (user, is_outdated) = match judge(found, verified) {
-            Ok(signed_in) => signed_in,
-            Err(fault) => return self.refuse_login(fault, username).await,
+        let (user, is_outdated) = match self.judged(found, password).await {
+            Ok(Ok(signed_in)) => signed_in,
+            Ok(Err(fault)) => return self.refuse_login(fault, username).await,
+            Err(halt) => return self.take_back(&guess, halt).await,
         };
-        let rehashed = if is_outdated {
-            self.rehash(password).await?
-        } else {
-            None
-        };
-        match self.open_session(client, user, &scope, rehashed).await? {
-            Some(tokens) => {
+        match self
+            .admit(client, user, &scope, is_outdated.then_some(password))
+            .await
+        {
+            Ok(Some(tokens)) => {
                 self.pardon(&guess.was_right()).await;
                 Ok(tokens)
             }
-            None => self.refuse_login(GrantFault::Overtaken, username).await,
+            Ok(None) => self.refuse_login(GrantFault::Overtaken, username).await,
+            Err(halt) => self.take_back(&guess, halt).await,
         }
     }
 
+    /// The verdict on the password, once the work has been done: the user and whether to rehash, or why not.
+    async fn judged(
+        &self,
+        found: Option<User>,
+        password: &Password,
+    ) -> Result<Result<(User, bool), GrantFault>, Halt> {
+        let stored = found.as_ref().map(|user| &user.password_hash);
+        match self.service.ports.hasher.verify(password, stored).await? {
+            Verified::Saturated { retry_after } => Err(Refusal::Saturated { retry_after }.into()),
+            Verified::Yes { is_outdated } => Ok(judge(found, Some(is_outdated))),
+            Verified::No => Ok(judge(found, None)),
+        }
+    }
+
+    /// Opens a session for a user whose password was right; `None` where the account has changed since.
+    async fn admit(
+        &mut self,
+        client: &Client,
+        user: User,
+        scope: &Scope,
+        outdated: Option<&Password>,
+    ) -> Result<Option<TokenSet>, Halt> {
+        let rehashed = match outdated {
+            Some(password) => self.rehash(password).await?,
+            None => None,
+        };
+        self.open_session(client, user, scope, rehashed).await
+    }
+
+    /// Ends a login that our own trouble has stopped: an outage is nobody's failed guess, and must not lock anybody
+    /// out once it is over. (A wrong password has been judged, and stays counted whatever happens afterwards.)
+    async fn take_back<T>(&self, guess: &Guess, halt: Halt) -> Result<T, Halt> {
+        self.pardon(&guess.was_for_nothing()).await;
+        Err(halt)
+    }
+
     fn guess(&self, found: Option<&User>, login: &Login) -> Guess {
-        let unknown = || AccountKey::of_unknown(login.key());
+        let unknown = || AccountKey::of_unknown(login);
         Guess {
             account: found.map_or_else(unknown, |user| AccountKey::of_user(user.id)),
             network: self.context.ip.map(NetworkKey::of),
@@ -168,9 +198,11 @@ impl Guess {
         self.pardons(Pardon::All(CounterKey::FailuresFor(self.account)))
     }
 
-    /// No password was looked at: neither count stands.
-    fn was_not_judged(&self) -> Vec<Pardon> {
-        self.pardons(Pardon::One(CounterKey::FailuresFor(self.account)))
+    /// The password was not looked at, or looking was in vain: nothing of what was counted for the account stands.
+    fn was_for_nothing(&self) -> Vec<Pardon> {
+        let mut pardons = self.pardons(Pardon::One(CounterKey::FailuresFor(self.account)));
+        pardons.push(Pardon::One(CounterKey::LoginsFor(self.account)));
+        pardons
     }
 
     fn pardons(&self, of_account: Pardon) -> Vec<Pardon> {
@@ -181,12 +213,12 @@ impl Guess {
     }
 }
 
-/// The verdict on a login, once the work has been done: the user and whether to rehash, or why not.
-fn judge(found: Option<User>, verified: Verified) -> Result<(User, bool), GrantFault> {
+/// Who signs in, and whether the hash is to be replaced; `is_outdated` is known where the password was right.
+fn judge(found: Option<User>, is_outdated: Option<bool>) -> Result<(User, bool), GrantFault> {
     let user = found.ok_or(GrantFault::UnknownUser)?;
-    match verified {
-        Verified::Yes { .. } if user.status == UserStatus::Inactive => Err(GrantFault::UserInactive),
-        Verified::Yes { is_outdated } => Ok((user, is_outdated)),
-        Verified::No | Verified::Saturated { .. } => Err(GrantFault::WrongPassword),
+    let is_outdated = is_outdated.ok_or(GrantFault::WrongPassword)?;
+    match user.status {
+        UserStatus::Active => Ok((user, is_outdated)),
+        UserStatus::Inactive => Err(GrantFault::UserInactive),
     }
 }

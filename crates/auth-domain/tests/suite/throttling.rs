@@ -7,6 +7,7 @@ use auth_domain::throttle::{
     AccountKey, Count, Counter, CounterKey, CounterKind, Judgement, Limits, NetworkKey, Pardon, judge,
 };
 use auth_domain::time::{Seconds, Timestamp};
+use auth_domain::user::Login;
 use proptest::prelude::*;
 use rstest::rstest;
 use uuid::Uuid;
@@ -31,7 +32,15 @@ fn counter(kind: CounterKind) -> Counter {
 fn count(hits: u32, ends_at: i64) -> Count {
     Count {
         hits,
+        refusal_is_told: false,
         ends_at: at(ends_at),
+    }
+}
+
+fn told(count: Count) -> Count {
+    Count {
+        refusal_is_told: true,
+        ..count
     }
 }
 
@@ -59,26 +68,42 @@ fn the_window_of_a_rate_stands_and_that_of_a_lock_starts_anew() {
 fn a_full_counter_refuses_tells_so_once_and_ends_by_itself() {
     for kind in [CounterKind::Rate, CounterKind::Lockout] {
         let full = judge(&counter(kind), Some(count(2, 65)), at(10));
+        let count_then = told(count(2, 65));
         assert_eq!(
             full,
             Judgement::Full {
-                count: count(3, 65),
+                count: count_then,
                 is_first: true
             }
         );
-        let again = judge(&counter(kind), Some(count(3, 65)), at(64));
+        let again = judge(&counter(kind), Some(count_then), at(64));
         assert_eq!(
             again,
             Judgement::Full {
-                count: count(3, 65),
+                count: count_then,
                 is_first: false
             }
         );
         assert_eq!(
-            judge(&counter(kind), Some(count(3, 65)), at(65)),
+            judge(&counter(kind), Some(count_then), at(65)),
             Judgement::Room(count(1, 125))
         );
     }
+}
+
+#[test]
+fn a_refusal_counts_for_nothing_so_that_pardons_leave_nothing_behind() {
+    let key = CounterKey::LoginsFrom(network("10.0.0.1"));
+    let Judgement::Full { count: refused, .. } =
+        judge(&counter(CounterKind::Rate), Some(count(2, 65)), at(10))
+    else {
+        panic!("full");
+    };
+    let one_left = Pardon::One(key).apply(refused).unwrap();
+    assert_eq!(one_left, told(count(1, 65)));
+    assert_eq!(Pardon::One(key).apply(one_left), None);
+    let room = judge(&counter(CounterKind::Rate), Some(one_left), at(20));
+    assert_eq!(room, Judgement::Room(told(count(2, 65))));
 }
 
 #[test]
@@ -113,19 +138,23 @@ fn a_network_is_written_by_its_first_address() {
 }
 
 #[test]
-fn accounts_are_told_apart_and_unknown_logins_are_folded() {
+fn accounts_are_told_apart_as_the_look_up_tells_them() {
     let user = AccountKey::of_user(UserId::from_uuid(Uuid::from_u128(1)));
     assert_ne!(user, AccountKey::of_user(UserId::from_uuid(Uuid::from_u128(2))));
-    assert_eq!(AccountKey::of_unknown("Bob"), AccountKey::of_unknown("bOB"));
-    assert_ne!(AccountKey::of_unknown("bob"), AccountKey::of_unknown("bobby"));
-    assert_ne!(user.as_bytes(), AccountKey::of_unknown("bob").as_bytes());
+    let unknown = |text| AccountKey::of_unknown(&Login::parse(text));
+    assert_eq!(unknown("bob"), unknown("bob"));
+    assert_ne!(unknown("bob"), unknown("Bob"));
+    assert_ne!(unknown("bob"), unknown("bobby"));
+    assert_eq!(unknown("Bob@Example.org"), unknown("bob@example.ORG"));
+    assert_ne!(unknown("bob@example.org"), unknown("bob@example.com"));
+    assert_ne!(user.as_bytes(), unknown("bob").as_bytes());
 }
 
 #[test]
 fn the_limits_are_those_of_the_specification() {
     let limits = Limits::default();
     let from = network("10.0.0.1");
-    let account = AccountKey::of_unknown("bob");
+    let account = AccountKey::of_unknown(&Login::parse("bob"));
     let rate = |key, limit, window| Counter {
         key,
         limit,

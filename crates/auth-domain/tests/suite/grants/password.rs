@@ -9,7 +9,7 @@ use auth_domain::refusal::{Challenge, GrantFault, Refusal};
 use auth_domain::session::SessionState;
 use auth_domain::throttle::{AccountKey, CounterKey, NetworkKey};
 use auth_domain::time::{Seconds, Timestamp};
-use auth_domain::token_service::PasswordGrant;
+use auth_domain::token_service::{Outcome, PasswordGrant};
 use auth_domain::user::{User, UserStatus};
 use auth_testkit::bed::granted;
 use auth_testkit::clock::START;
@@ -270,6 +270,7 @@ async fn a_saturated_hasher_is_said_at_once_and_counts_as_no_failure() {
     let network = NetworkKey::of(build::context().ip.unwrap());
     assert_eq!(bed.throttle.standing(CounterKey::FailuresFor(account)), None);
     assert_eq!(bed.throttle.standing(CounterKey::FailuresFrom(network)), None);
+    assert_eq!(bed.throttle.standing(CounterKey::LoginsFor(account)), None);
     assert!(events(&bed).is_empty());
 }
 
@@ -340,21 +341,88 @@ async fn five_failures_lock_the_account_under_its_name_and_its_address_alike() {
     granted(bed.ask_from(from(9), &good).await);
 }
 
+#[rstest]
+#[case(build::ALICE, build::ALICE, true)]
+#[case("nobody", "nobody", true)]
+#[case(build::ALICE, "ALICE", false)]
+#[case("nobody", "NOBODY", false)]
+#[case("alice@example.com", "Alice@EXAMPLE.com", true)]
+#[case("nobody@example.com", "Nobody@EXAMPLE.com", true)]
 #[tokio::test]
-async fn an_unknown_name_locks_just_as_a_known_one() {
+async fn a_name_locks_in_the_same_spellings_whether_or_not_somebody_has_it(
+    #[case] guessed: &str,
+    #[case] spelled: &str,
+    #[case] is_locked: bool,
+) {
     let bed = TestBed::default();
     for number in 0..5 {
-        refused(
-            bed.ask_from(from(number), &password_form("nobody", "wrong"))
-                .await,
-        );
+        refused(bed.ask_from(from(number), &password_form(guessed, "wrong")).await);
     }
-    let refusal = refused(bed.ask_from(from(9), &password_form("NOBODY", "wrong")).await);
+    let refusal = refused(bed.ask_from(from(9), &password_form(spelled, "wrong")).await);
     assert_eq!(
-        refusal,
-        Refusal::Locked {
-            retry_after: Seconds::new(900)
+        matches!(refusal, Refusal::Locked { .. }),
+        is_locked,
+        "{refusal:?}"
+    );
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Away {
+    Hasher,
+    Rehash,
+    Signer,
+    Store,
+}
+
+#[rstest]
+#[case(Away::Hasher)]
+#[case(Away::Rehash)]
+#[case(Away::Signer)]
+#[case(Away::Store)]
+#[tokio::test]
+async fn a_right_password_during_an_outage_is_no_failed_guess(#[case] away: Away) {
+    let bed = TestBed::default();
+    let password_hash = FakeHasher::outdated_hash_of(build::ALICE_PASSWORD);
+    bed.store.put_user(User {
+        password_hash,
+        ..build::user(build::ALICE)
+    });
+    let form = password_form(build::ALICE, build::ALICE_PASSWORD);
+    for number in 0..12 {
+        match away {
+            Away::Hasher => bed.hasher.outage.fail_nth(1),
+            Away::Rehash => bed.hasher.outage.fail_nth(2),
+            Away::Signer => bed.signer.outage.fail_nth(1),
+            Away::Store => bed.store.outage.fail_nth(3),
         }
+        let answer = bed.ask_from(from(number), &form).await;
+        assert!(matches!(answer.outcome, Outcome::Unavailable(_)), "{answer:?}");
+        assert!(events(&bed).is_empty());
+    }
+    let account = AccountKey::of_user(build::user_id(build::ALICE));
+    assert_eq!(bed.throttle.standing(CounterKey::FailuresFor(account)), None);
+    assert_eq!(bed.throttle.standing(CounterKey::LoginsFor(account)), None);
+    assert_eq!(
+        bed.throttle
+            .standing(CounterKey::FailuresFrom(NetworkKey::of(from(0)))),
+        None
+    );
+    granted(bed.ask_from(from(20), &form).await);
+}
+
+#[tokio::test]
+async fn a_wrong_password_stays_counted_though_its_audit_row_could_not_be_written() {
+    let bed = TestBed::default();
+    bed.store.outage.fail_nth(3);
+    let answer = bed.ask(&password_form(build::ALICE, "wrong")).await;
+    assert!(matches!(answer.outcome, Outcome::Unavailable(_)), "{answer:?}");
+    let account = AccountKey::of_user(build::user_id(build::ALICE));
+    assert_eq!(
+        bed.throttle
+            .standing(CounterKey::FailuresFor(account))
+            .unwrap()
+            .hits,
+        1
     );
 }
 
