@@ -10,7 +10,8 @@ use auth_domain::ports::Throttle;
 use auth_domain::throttle::{Count, Counter, CounterKey, Judgement, Pardon, Verdict, judge};
 use auth_domain::time::Timestamp;
 
-/// The counters that are kept at most, unless said otherwise: about 20 MB under a flood of strangers.
+/// The counters of each sort that are kept at most, unless said otherwise: about 20 MB a sort under a flood of
+/// strangers.
 pub const DEFAULT_CAPACITY: usize = 100_000;
 /// How many counters whose window has ended are forgotten at each request: more than one request can add, so that
 /// they never pile up.
@@ -19,21 +20,21 @@ const FORGOTTEN_PER_HIT: usize = 4;
 /// Counters in the memory of this process.
 #[derive(Debug)]
 pub struct InProcessThrottle {
-    counts: Mutex<Counts>,
+    shelves: Mutex<Shelves>,
 }
 
 impl InProcessThrottle {
-    /// Keeps at most so many counters. When they are full, those whose window has ended go first, then those that
-    /// were idle for longest.
+    /// Keeps at most so many counters of each sort. Past that, those whose window has ended go first, then those
+    /// that were idle for longest; one that is full, a lock above all, goes only when all others have gone.
     pub fn new(capacity: usize) -> Self {
         Self {
-            counts: Mutex::new(Counts::new(capacity)),
+            shelves: Mutex::new(Shelves::new(capacity)),
         }
     }
 
     /// How many counters are kept now.
     pub fn len(&self) -> usize {
-        self.with(|counts| counts.entries.len())
+        self.with(|shelves| shelves.all().iter().map(|counts| counts.entries.len()).sum())
     }
 
     /// Whether none is kept.
@@ -41,9 +42,9 @@ impl InProcessThrottle {
         self.len() == 0
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Counts) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut Shelves) -> T) -> T {
         // Nothing in here panics half way; should it ever, a count that is off by one is better than no limit.
-        work(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.shelves.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -56,15 +57,76 @@ impl Default for InProcessThrottle {
 #[async_trait]
 impl Throttle for InProcessThrottle {
     async fn hit(&self, counters: &[Counter], now: Timestamp) -> Verdict {
-        self.with(|counts| counts.hit(counters, now))
+        self.with(|shelves| shelves.hit(counters, now))
     }
 
     async fn pardon(&self, pardons: &[Pardon]) {
-        self.with(|counts| {
+        self.with(|shelves| {
             for pardon in pardons {
-                counts.pardon(*pardon);
+                shelves.of(pardon.key()).pardon(*pardon);
             }
         });
+    }
+}
+
+/// The counters by what a stranger pays for one more: a flood of one sort pushes out none of another.
+#[derive(Debug)]
+struct Shelves {
+    /// Networks, for the price of a packet from each.
+    networks: Counts,
+    /// The same for refreshing.
+    refreshes: Counts,
+    /// Accounts, for the price of a hash each.
+    accounts: Counts,
+}
+
+impl Shelves {
+    fn new(capacity: usize) -> Self {
+        Self {
+            networks: Counts::new(capacity),
+            refreshes: Counts::new(capacity),
+            accounts: Counts::new(capacity),
+        }
+    }
+
+    fn all(&self) -> [&Counts; 3] {
+        [&self.networks, &self.refreshes, &self.accounts]
+    }
+
+    fn of(&mut self, key: CounterKey) -> &mut Counts {
+        match key {
+            CounterKey::LoginsFrom(_) | CounterKey::FailuresFrom(_) => &mut self.networks,
+            CounterKey::RefreshesFrom(_) => &mut self.refreshes,
+            CounterKey::LoginsFor(_) | CounterKey::FailuresFor(_) => &mut self.accounts,
+        }
+    }
+
+    fn hit(&mut self, counters: &[Counter], now: Timestamp) -> Verdict {
+        let mut raised = Vec::with_capacity(counters.len());
+        for counter in counters {
+            let counts = self.of(counter.key);
+            counts.forget_ended(now);
+            match judge(counter, counts.standing(counter.key), now) {
+                Judgement::Room(count) => raised.push((counter, count)),
+                Judgement::Full { count, is_first } => {
+                    counts.put(counter.key, count, Standing::Full);
+                    return Verdict::Full {
+                        kind: counter.kind,
+                        retry_after: now.seconds_until(count.ends_at),
+                        is_first,
+                    };
+                }
+            }
+        }
+        for (counter, count) in raised {
+            let standing = if count.hits < counter.limit {
+                Standing::Room
+            } else {
+                Standing::Full
+            };
+            self.of(counter.key).put(counter.key, count, standing);
+        }
+        Verdict::Allowed
     }
 }
 
@@ -74,14 +136,22 @@ struct Counts {
     capacity: usize,
     uses: u64,
     entries: HashMap<CounterKey, Entry>,
-    by_use: BTreeMap<u64, CounterKey>,
+    by_use: BTreeMap<(Standing, u64), CounterKey>,
     by_end: BTreeMap<(Timestamp, u64), CounterKey>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     count: Count,
+    standing: Standing,
     used: u64,
+}
+
+/// Whether a counter has room; in the order in which counters are given up for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Room,
+    Full,
 }
 
 impl Counts {
@@ -95,27 +165,8 @@ impl Counts {
         }
     }
 
-    fn hit(&mut self, counters: &[Counter], now: Timestamp) -> Verdict {
-        self.forget_ended(now);
-        let mut raised = Vec::with_capacity(counters.len());
-        for counter in counters {
-            let standing = self.entries.get(&counter.key).map(|entry| entry.count);
-            match judge(counter, standing, now) {
-                Judgement::Room(count) => raised.push((counter.key, count)),
-                Judgement::Full { count, is_first } => {
-                    self.put(counter.key, count);
-                    return Verdict::Full {
-                        kind: counter.kind,
-                        retry_after: now.seconds_until(count.ends_at),
-                        is_first,
-                    };
-                }
-            }
-        }
-        for (key, count) in raised {
-            self.put(key, count);
-        }
-        Verdict::Allowed
+    fn standing(&self, key: CounterKey) -> Option<Count> {
+        self.entries.get(&key).map(|entry| entry.count)
     }
 
     fn pardon(&mut self, pardon: Pardon) {
@@ -123,11 +174,11 @@ impl Counts {
             return;
         };
         if let Some(count) = pardon.apply(entry.count) {
-            self.put(pardon.key(), count);
+            self.put(pardon.key(), count, Standing::Room);
         }
     }
 
-    fn put(&mut self, key: CounterKey, count: Count) {
+    fn put(&mut self, key: CounterKey, count: Count, standing: Standing) {
         self.forget(key);
         if self.entries.len() >= self.capacity
             && let Some((_, idle)) = self.by_use.first_key_value()
@@ -137,14 +188,21 @@ impl Counts {
         }
         self.uses += 1;
         let used = self.uses;
-        self.entries.insert(key, Entry { count, used });
-        self.by_use.insert(used, key);
+        self.entries.insert(
+            key,
+            Entry {
+                count,
+                standing,
+                used,
+            },
+        );
+        self.by_use.insert((standing, used), key);
         self.by_end.insert((count.ends_at, used), key);
     }
 
     fn forget(&mut self, key: CounterKey) -> Option<Entry> {
         let entry = self.entries.remove(&key)?;
-        self.by_use.remove(&entry.used);
+        self.by_use.remove(&(entry.standing, entry.used));
         self.by_end.remove(&(entry.count.ends_at, entry.used));
         Some(entry)
     }
@@ -166,8 +224,9 @@ impl Counts {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use auth_domain::throttle::{CounterKind, NetworkKey};
+    use auth_domain::throttle::{AccountKey, CounterKind, NetworkKey};
     use auth_domain::time::Seconds;
+    use auth_domain::user::Login;
     use auth_testkit::clock::START;
 
     use super::*;
@@ -236,6 +295,35 @@ mod tests {
         throttle.hit(&[counter], START).await;
         throttle.pardon(&[Pardon::One(counter.key)]).await;
         assert!(throttle.is_empty());
-        assert!(throttle.with(|counts| counts.by_use.is_empty() && counts.by_end.is_empty()));
+        let is_bare = |counts: &Counts| counts.by_use.is_empty() && counts.by_end.is_empty();
+        assert!(throttle.with(|shelves| shelves.all().into_iter().all(is_bare)));
+    }
+
+    #[tokio::test]
+    async fn no_flood_washes_a_lock_away() {
+        let throttle = InProcessThrottle::new(100);
+        let lock = |name: u32, limit| Counter {
+            key: CounterKey::FailuresFor(AccountKey::of_unknown(&Login::Username(name.to_string()))),
+            limit,
+            window: Seconds::new(900),
+            kind: CounterKind::Lockout,
+        };
+        throttle.hit(&[lock(0, 1)], START).await;
+        for stranger in 1..1_000 {
+            throttle.hit(&[counter(stranger, 5, 3_600)], START).await;
+            throttle.hit(&[lock(stranger, 5)], START).await;
+        }
+        assert!(is_full(throttle.hit(&[lock(0, 1)], START).await));
+        assert_eq!(throttle.len(), 200);
+    }
+
+    #[tokio::test]
+    async fn where_every_counter_is_full_the_idle_one_goes() {
+        let throttle = InProcessThrottle::new(2);
+        for network in 0..3 {
+            throttle.hit(&[counter(network, 1, 3_600)], START).await;
+        }
+        assert_eq!(throttle.len(), 2);
+        assert!(!is_full(throttle.hit(&[counter(0, 1, 3_600)], START).await));
     }
 }
