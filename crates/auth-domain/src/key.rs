@@ -73,22 +73,17 @@ pub fn active_index(keys: &[KeyTimes], now: Timestamp) -> Option<usize> {
         .map(|(index, _)| index)
 }
 
-/// When a key that is published now may sign: not before every verifier's cache has turned over.
-pub fn activation_of_new_key(keys: &[KeyTimes], cache_lifetime: Seconds, now: Timestamp) -> Timestamp {
+/// When a key that is published now may sign: `lead` later, in which every verifier's cache turns over.
+pub fn activation_of_new_key(keys: &[KeyTimes], lead: Seconds, now: Timestamp) -> Timestamp {
     if active_index(keys, now).is_none() {
         now
     } else {
-        now.plus(cache_lifetime)
+        now.plus(lead)
     }
 }
 
 /// Whether it is time to publish the next key, so that it activates when the active one has signed for `interval`.
-pub fn rotation_is_due(
-    keys: &[KeyTimes],
-    interval: Seconds,
-    cache_lifetime: Seconds,
-    now: Timestamp,
-) -> bool {
+pub fn rotation_is_due(keys: &[KeyTimes], interval: Seconds, lead: Seconds, now: Timestamp) -> bool {
     let newest = keys.iter().map(|key| key.activates_at).max();
-    newest.is_none_or(|activates_at| activates_at.plus(interval).minus(cache_lifetime) <= now)
+    newest.is_none_or(|activates_at| activates_at.plus(interval).minus(lead) <= now)
 }

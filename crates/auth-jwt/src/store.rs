@@ -24,8 +24,23 @@ pub struct DirectorySettings {
     pub bits: KeyBits,
     /// How long a key signs before the next one does; `None` where only the operator rotates.
     pub rotation_interval: Option<Seconds>,
-    /// How long a verifier may keep the key set: a new key does not sign before that has passed.
+    /// How long a verifier may keep the key set: a new key does not sign before that and
+    /// [`PUBLICATION_MARGIN`] have passed.
     pub cache_lifetime: Seconds,
+}
+
+/// How much longer a new key is published before it signs than verifiers may keep the key set.
+///
+/// A running server notices a key that another process made only when it next looks at the directory, which takes
+/// seconds, or more where reading fails for a while; and until then verifiers still fetch the older set. The clocks of
+/// instances differ, and a shared cache may be slow to let go. Ten minutes cover all of that together.
+pub const PUBLICATION_MARGIN: Seconds = Seconds::new(600);
+
+impl DirectorySettings {
+    /// How long a new key is published before it signs.
+    const fn publication_lead(&self) -> Seconds {
+        Seconds::new(self.cache_lifetime.get().saturating_add(PUBLICATION_MARGIN.get()))
+    }
 }
 
 /// A directory of keys, for administration. The server uses it through [`KeyRing`](crate::KeyRing).
@@ -93,7 +108,8 @@ impl KeyStore {
             .collect()
     }
 
-    /// Makes a new key and publishes it. It signs when every verifier's cache has turned over.
+    /// Makes a new key and publishes it. It signs when every verifier's cache has turned over, and
+    /// [`PUBLICATION_MARGIN`] later.
     ///
     /// # Errors
     /// A key that can't be made, or a file system that refuses.
@@ -175,7 +191,7 @@ impl KeyStore {
             return Ok(None);
         };
         let is_due = |manifest: &Manifest| {
-            key::rotation_is_due(&manifest.times(), interval, self.settings.cache_lifetime, now)
+            key::rotation_is_due(&manifest.times(), interval, self.settings.publication_lead(), now)
         };
         if !is_due(&self.manifest()?) {
             return Ok(None);
@@ -235,7 +251,7 @@ impl KeyStore {
     }
 
     fn activation(&self, keys: &[KeyTimes], now: Timestamp) -> Timestamp {
-        key::activation_of_new_key(keys, self.settings.cache_lifetime, now)
+        key::activation_of_new_key(keys, self.settings.publication_lead(), now)
     }
 
     fn has_keys(&self) -> Result<bool, KeyError> {

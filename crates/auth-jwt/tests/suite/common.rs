@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use auth_domain::time::{Seconds, Timestamp};
-use auth_jwt::{DirectorySettings, KeyBits, KeyError, KeyRing, KeySource, KeyStore, Kid};
+use auth_jwt::{DirectorySettings, KeyBits, KeyError, KeyRing, KeySource, KeyStore, Kid, PUBLICATION_MARGIN};
 use auth_testkit::MockClock;
 use tempfile::TempDir;
 
 /// How long verifiers keep the key set.
 pub(crate) const CACHE: Seconds = Seconds::new(3_600);
+
+/// How long a new key is published before it signs.
+pub(crate) const LEAD: Seconds = Seconds::new(CACHE.get() + PUBLICATION_MARGIN.get());
 
 /// The name of the older service's key.
 pub(crate) const KID_OF_OLD: &str = "2024-01-key-1";

@@ -13,9 +13,11 @@ use auth_testkit::contract::signer as contract;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::common::{CACHE, KID_OF_OLD, directory, fixture, kid, ring, settings, store};
+use crate::common::{CACHE, KID_OF_OLD, LEAD, directory, fixture, kid, ring, settings, store};
 
 const DAY: Seconds = Seconds::new(86_400);
+/// More than a tick, less than the margin.
+const NOTICED_LATE: Seconds = Seconds::new(500);
 const MONTH: Seconds = Seconds::new(2_592_000);
 
 /// The `kid` values of a published key set.
@@ -72,7 +74,7 @@ async fn a_key_is_published_then_active_then_retiring_then_removed() {
     let before = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
     assert_eq!(kid_of(before.access.expose()), kid_of(old.access.expose()));
 
-    clock.advance(CACHE);
+    clock.advance(LEAD);
     assert_eq!(states(&ring, &clock), [KeyState::Retiring, KeyState::Active]);
     let after = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
     assert_ne!(kid_of(after.access.expose()), kid_of(old.access.expose()));
@@ -110,11 +112,39 @@ async fn ten_rotations_never_show_a_token_to_a_verifier_that_does_not_know_its_k
     assert_eq!(kids.len(), 11);
 }
 
+/// The verifier fetches the key set at the worst moment, when another process has rotated and this ring has not
+/// noticed, and keeps it for as long as it may.
+#[tokio::test]
+async fn ten_rotations_by_another_process_are_known_to_a_verifier_that_fetched_just_before_they_were_noticed()
+{
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let another = store(own.path(), clock.now());
+    for rotation in 0..10 {
+        let next = another.rotate(clock.now()).expect("a key can be made");
+        clock.advance(NOTICED_LATE);
+        let cached = published(&ring);
+        assert!(!cached.contains(&next.kid.to_string()), "rotation {rotation}");
+        ring.refresh().expect("the directory is in order");
+
+        clock.advance(CACHE);
+        let pair = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+        assert!(
+            cached.contains(&kid_of(pair.access.expose())),
+            "rotation {rotation}"
+        );
+
+        clock.set(next.times.activates_at);
+        let pair = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+        assert_eq!(kid_of(pair.access.expose()), next.kid.to_string());
+    }
+}
+
 #[test]
 fn an_interval_publishes_the_next_key_in_time_and_only_once() {
     let (own, clock) = (directory(), MockClock::default());
     let ring = rotating_ring(own.path(), &clock);
-    clock.set(START.plus(DAY).minus(CACHE).minus(Seconds::new(1)));
+    clock.set(START.plus(DAY).minus(LEAD).minus(Seconds::new(1)));
     assert_eq!(ring.refresh().expect("in order"), None);
     clock.advance(Seconds::new(1));
     let next = ring.refresh().expect("in order").expect("it is due");
@@ -194,7 +224,7 @@ async fn a_clock_set_back_brings_back_the_key_of_that_time() {
         .rotate(clock.now())
         .expect("a key can be made");
     ring.refresh().expect("in order");
-    clock.advance(CACHE);
+    clock.advance(LEAD);
     contract::sign(&ring, &contract::pair_claims(clock.now())).await;
     clock.set(START);
     let again = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
@@ -274,7 +304,7 @@ fn an_imported_signer_waits_for_the_caches_of_verifiers() {
         .expect("a key");
     assert_eq!(imported.state, KeyState::Published);
     ring.refresh().expect("in order");
-    clock.advance(CACHE);
+    clock.advance(LEAD);
     let active = &ring.key_set().expect("a key is active").active_kid;
     assert_eq!(*active, imported.kid.to_string());
 }
@@ -287,7 +317,7 @@ fn sweeping_deletes_what_is_good_for_nothing_any_more_and_nothing_else() {
     let old = kid(&ring.key_set().expect("a key is active").active_kid);
     store.rotate(clock.now()).expect("a key can be made");
     assert_eq!(store.sweep(clock.now()).expect("in order"), []);
-    clock.advance(CACHE);
+    clock.advance(LEAD);
     // It was overtaken before it signed anything.
     assert_eq!(
         store.sweep(clock.now()).expect("in order"),

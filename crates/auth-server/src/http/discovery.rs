@@ -17,7 +17,7 @@ use super::wire::ErrorResponse;
 use super::{State, wire};
 use crate::telemetry;
 
-/// An hour: a new key is published for longer than that before it signs.
+/// An hour: a new key is published for ten minutes longer than that before it signs.
 const AN_HOUR: &str = "public, max-age=3600";
 const JSON: &str = "application/json";
 
