@@ -131,14 +131,26 @@ pub fn check_new_password(
     email: &Email,
     scheme: HashScheme,
 ) -> Result<(), PasswordFault> {
+    let faults = new_password_faults(password, username, email, scheme);
+    faults.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Everything that the policy has against a new password; nothing where it is good.
+pub fn new_password_faults(
+    password: &Password,
+    username: &Username,
+    email: &Email,
+    scheme: HashScheme,
+) -> Vec<PasswordFault> {
     let text = password.expose();
-    check_size(text, scheme)?;
-    check_characters(text)?;
     let folded = text.to_lowercase();
-    if folded == username.as_str().to_lowercase() || folded == email.folded() {
-        return Err(PasswordFault::OwnName);
-    }
-    Ok(())
+    let is_own_name = folded == username.as_str().to_lowercase() || folded == email.folded();
+    size_fault(text, scheme)
+        .into_iter()
+        .chain(nul_fault(text))
+        .chain(character_faults(text))
+        .chain(is_own_name.then_some(PasswordFault::OwnName))
+        .collect()
 }
 
 /// The sizes within which a password can be hashed without cutting anything in silence.
@@ -146,33 +158,35 @@ pub fn check_new_password(
 /// # Errors
 /// The [`PasswordFault`] that names the bound.
 pub fn check_size(text: &str, scheme: HashScheme) -> Result<(), PasswordFault> {
-    if text.chars().count() < 8 {
-        return Err(PasswordFault::TooShort);
-    }
-    if text.len() > MAX_PASSWORD_BYTES {
-        return Err(PasswordFault::TooLong);
-    }
-    if matches!(scheme, HashScheme::Bcrypt { .. }) && text.len() > 72 {
-        return Err(PasswordFault::TooLongForBcrypt);
-    }
-    if text.contains('\0') {
-        return Err(PasswordFault::Nul);
-    }
-    Ok(())
+    size_fault(text, scheme)
+        .or_else(|| nul_fault(text))
+        .map_or(Ok(()), Err)
 }
 
-fn check_characters(text: &str) -> Result<(), PasswordFault> {
-    if !text.chars().any(char::is_uppercase) {
-        return Err(PasswordFault::NoUpperCase);
+fn size_fault(text: &str, scheme: HashScheme) -> Option<PasswordFault> {
+    if text.chars().count() < 8 {
+        Some(PasswordFault::TooShort)
+    } else if text.len() > MAX_PASSWORD_BYTES {
+        Some(PasswordFault::TooLong)
+    } else if matches!(scheme, HashScheme::Bcrypt { .. }) && text.len() > 72 {
+        Some(PasswordFault::TooLongForBcrypt)
+    } else {
+        None
     }
-    if !text.chars().any(char::is_lowercase) {
-        return Err(PasswordFault::NoLowerCase);
-    }
-    if !text.chars().any(char::is_numeric) {
-        return Err(PasswordFault::NoDigit);
-    }
-    if text.chars().all(char::is_alphanumeric) {
-        return Err(PasswordFault::NoSpecial);
-    }
-    Ok(())
+}
+
+fn nul_fault(text: &str) -> Option<PasswordFault> {
+    text.contains('\0').then_some(PasswordFault::Nul)
+}
+
+fn character_faults(text: &str) -> impl Iterator<Item = PasswordFault> {
+    let rules = [
+        (text.chars().any(char::is_uppercase), PasswordFault::NoUpperCase),
+        (text.chars().any(char::is_lowercase), PasswordFault::NoLowerCase),
+        (text.chars().any(char::is_numeric), PasswordFault::NoDigit),
+        (!text.chars().all(char::is_alphanumeric), PasswordFault::NoSpecial),
+    ];
+    rules
+        .into_iter()
+        .filter_map(|(is_kept, fault)| (!is_kept).then_some(fault))
 }

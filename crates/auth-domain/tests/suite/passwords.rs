@@ -2,7 +2,7 @@
 
 use auth_domain::password::{
     HashScheme, MAX_PASSWORD_BYTES, PasswordFault, VerifyPlan, check_new_password, is_outdated,
-    plan_verification,
+    new_password_faults, plan_verification,
 };
 use auth_domain::secret::{Password, PasswordHash};
 use auth_domain::user::{Email, Username};
@@ -112,4 +112,49 @@ fn a_password_is_as_long_as_its_hash_can_hold_and_no_longer() {
         Err(PasswordFault::TooLongForBcrypt)
     );
     assert_eq!(check(&of(73), ARGON2), Ok(()));
+}
+
+#[rstest]
+#[case::good("Abcde1!x", ARGON2, &[])]
+#[case::everything_that_letters_lack(
+    "abc",
+    ARGON2,
+    &[PasswordFault::TooShort, PasswordFault::NoUpperCase, PasswordFault::NoDigit, PasswordFault::NoSpecial]
+)]
+#[case::too_short_and_nul("A1!\0x", ARGON2, &[PasswordFault::TooShort, PasswordFault::Nul])]
+#[case::digits_alone(
+    "12345678",
+    ARGON2,
+    &[PasswordFault::NoUpperCase, PasswordFault::NoLowerCase, PasswordFault::NoSpecial]
+)]
+#[case::the_own_name_without_the_rest(
+    "alice",
+    ARGON2,
+    &[
+        PasswordFault::TooShort,
+        PasswordFault::NoUpperCase,
+        PasswordFault::NoDigit,
+        PasswordFault::NoSpecial,
+        PasswordFault::OwnName,
+    ]
+)]
+#[case::too_long_for_its_hash(
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    HashScheme::BCRYPT_12,
+    &[
+        PasswordFault::TooLongForBcrypt,
+        PasswordFault::NoUpperCase,
+        PasswordFault::NoDigit,
+        PasswordFault::NoSpecial,
+    ]
+)]
+fn all_that_the_policy_has_against_a_password_is_named(
+    #[case] password: &str,
+    #[case] scheme: HashScheme,
+    #[case] faults: &[PasswordFault],
+) {
+    let username = Username::parse("alice").unwrap();
+    let email = Email::parse("alice@example.org").unwrap();
+    let password = Password::new(password.to_owned());
+    assert_eq!(new_password_faults(&password, &username, &email, scheme), faults);
 }
