@@ -1,7 +1,7 @@
 //! Where settings come from: defaults, a TOML file, the environment, flags, each over the one before. Values stay
 //! texts here, and are kept like secrets since any of them may be one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// What flags said.
     pub flags: Vec<Flag>,
+    /// What is wrong with flags that could not be read.
+    pub wrong_flags: Vec<Problem>,
 }
 
 impl Sources {
@@ -39,6 +41,7 @@ impl Sources {
             config_file,
             environment: std::env::vars_os().collect(),
             flags,
+            wrong_flags: Vec::new(),
         }
     }
 }
@@ -100,33 +103,71 @@ impl Layers {
     /// # Errors
     /// Everything that is no setting, or can't be read, all of it at once.
     pub fn read(sources: &Sources) -> Result<Self, Vec<Problem>> {
+        match Self::gather(sources) {
+            (layers, problems) if problems.is_empty() => Ok(layers),
+            (_, problems) => Err(problems),
+        }
+    }
+
+    /// What can be read, and everything that is no setting or can't be.
+    pub(super) fn gather(sources: &Sources) -> (Self, Vec<Problem>) {
         let environment = Environment::sort(&sources.environment);
         let mut layers = Self::of_defaults();
         let mut problems = environment.problems;
         let file = sources.config_file.clone().or(environment.config_file);
         if let Some(path) = file {
             match read_settings_file(&path) {
-                Ok(values) => layers.0.extend(values),
-                Err(found) => problems.extend(found),
+                Ok(table) => problems.extend(layers.take_file(&path, table)),
+                Err(found) => problems.push(found),
             }
         }
         layers.0.extend(environment.values);
-        layers.0.extend(
-            sources
-                .flags
-                .iter()
-                .map(|flag| (flag.key, sourced(flag.value.clone(), Source::Flag(flag.written)))),
-        );
-        if problems.is_empty() {
-            Ok(layers)
-        } else {
-            Err(problems)
-        }
+        problems.extend(sources.wrong_flags.iter().cloned());
+        problems.extend(layers.take_flags(&sources.flags));
+        (layers, problems)
     }
 
     /// The value of a setting; `None` where nobody sets it and it has no default.
     pub fn find(&self, key: Key) -> Option<&Sourced> {
         self.0.get(&key)
+    }
+
+    /// Takes what is a setting, and gives what is none.
+    fn take_file(&mut self, path: &Path, table: toml::Table) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (name, value) in table {
+            let known = Key::named(&name.to_ascii_uppercase()).filter(|_| name == name.to_ascii_lowercase());
+            let place = format!("{name} in {}", path.display());
+            match (known, scalar(&value)) {
+                _ if is_section(&value) => problems.push(Problem::section(place)),
+                (None, _) => problems.push(Problem::unknown_in_file(&place, without_prefix(&name))),
+                (Some(_), None) => problems.push(Problem::new(
+                    place,
+                    "must be a text, a number, true or false, or a list of texts",
+                )),
+                (Some(key), Some(text)) => {
+                    self.0.insert(key, sourced(text, Source::File(path.to_owned())));
+                }
+            }
+        }
+        problems
+    }
+
+    /// A setting given by two flags would leave open which of them holds.
+    fn take_flags(&mut self, flags: &[Flag]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut seen = BTreeSet::new();
+        for flag in flags {
+            if !seen.insert(flag.key) {
+                problems.push(Problem::new(
+                    flag.written,
+                    format!("{} is set twice on the command line", flag.key.entry().name),
+                ));
+            }
+            self.0
+                .insert(flag.key, sourced(flag.value.clone(), Source::Flag(flag.written)));
+        }
+        problems
     }
 
     fn of_defaults() -> Self {
@@ -167,6 +208,11 @@ impl Environment {
             let Some(name) = name.to_str() else { continue };
             if let Some(short) = name.strip_prefix(PREFIX) {
                 sorted.take_variable(name, short, value);
+            } else if let Some(meant) = meant_with_prefix(name, value) {
+                sorted.problems.push(Problem::new(
+                    name,
+                    format!("is not a setting; did you mean {PREFIX}{meant}?"),
+                ));
             }
         }
         sorted
@@ -230,36 +276,45 @@ fn file_key(short: &str) -> Option<Key> {
     Key::named(short.strip_suffix(FILE_SUFFIX)?).filter(|key| key.entry().secrecy.is_readable_from_file())
 }
 
-fn read_settings_file(path: &Path) -> Result<BTreeMap<Key, Sourced>, Vec<Problem>> {
-    let named = path.display().to_string();
-    let text = read_text(path).map_err(|reason| {
-        vec![Problem::new(
-            &named,
-            format!("the settings file can't be read: {reason}"),
-        )]
-    })?;
-    let table: toml::Table =
-        toml::from_str(&text).map_err(|fault| vec![toml_problem(&named, &text, &fault)])?;
-    let mut values = BTreeMap::new();
-    let mut problems = Vec::new();
-    for (name, value) in table {
-        let known = Key::named(&name.to_ascii_uppercase()).filter(|_| name == name.to_ascii_lowercase());
-        let place = format!("{name} in {named}");
-        match (known, scalar(&value)) {
-            (None, _) => problems.push(Problem::unknown_in_file(&place, &name)),
-            (Some(_), None) => problems.push(Problem::new(
-                place,
-                "must be a text, a number, true or false, or a list of texts",
-            )),
-            (Some(key), Some(text)) => {
-                values.insert(key, sourced(text, Source::File(path.to_owned())));
-            }
-        }
-    }
-    if problems.is_empty() {
-        Ok(values)
+/// What a variable with one underscore in place of the prefix's two was meant to set. Kubernetes gives every pod
+/// near a service named auth-service variables such as `AUTH_SERVICE_SERVICE_HOST` and `AUTH_SERVICE_PORT=tcp://…`:
+/// they are nobody's mistake.
+fn meant_with_prefix<'a>(name: &'a str, value: &OsString) -> Option<&'a str> {
+    let short = name.strip_prefix("AUTH_SERVICE_")?;
+    let is_of_kubernetes = short.starts_with("SERVICE_")
+        || short.starts_with("PORT_")
+        || (short == "PORT" && value.to_string_lossy().contains("://"));
+    let is_known = short == CONFIG_FILE || file_key(short).is_some();
+    if is_of_kubernetes {
+        None
+    } else if is_known {
+        Some(short)
     } else {
-        Err(problems)
+        Key::nearest(short)
+    }
+}
+
+/// The name as it would be in a settings file, where it was written as a variable's.
+fn without_prefix(name: &str) -> &str {
+    match name.split_at_checked(PREFIX.len()) {
+        Some((prefix, short)) if prefix.eq_ignore_ascii_case(PREFIX) => short,
+        _ => name,
+    }
+}
+
+fn read_settings_file(path: &Path) -> Result<toml::Table, Problem> {
+    let named = path.display().to_string();
+    let text = read_text(path)
+        .map_err(|reason| Problem::new(&named, format!("the settings file can't be read: {reason}")))?;
+    toml::from_str(&text).map_err(|fault| toml_problem(&named, &text, &fault))
+}
+
+/// Whether a value is `[name]`, `[[name]]` or `name.other = …`.
+fn is_section(value: &toml::Value) -> bool {
+    match value {
+        toml::Value::Table(_) => true,
+        toml::Value::Array(items) => items.iter().any(toml::Value::is_table),
+        _ => false,
     }
 }
 

@@ -213,9 +213,8 @@ impl Settings {
     /// # Errors
     /// All that is wrong, at once.
     pub fn load(sources: &Sources) -> Result<Self, WrongSettings> {
-        Layers::read(sources)
-            .and_then(|layers| reading::validate(&layers))
-            .map_err(WrongSettings)
+        let (layers, problems) = Layers::gather(sources);
+        reading::validate(&layers, problems).map_err(WrongSettings)
     }
 
     /// Whether this server may be reached as it is configured: in production never over plain HTTP, unless a

@@ -31,6 +31,14 @@ impl Problem {
         Self::new(place, format!("is not a setting; {meant}"))
     }
 
+    /// A section of a settings file, which has none.
+    pub fn section(place: impl Into<String>) -> Self {
+        Self::new(
+            place,
+            "is a section, and there are none: write the settings' names at the top of the file, such as port = 8003",
+        )
+    }
+
     /// A name in a settings file that is no setting.
     pub fn unknown_in_file(place: &str, name: &str) -> Self {
         let meant = Key::nearest(name).map_or_else(

@@ -21,15 +21,12 @@ use super::{
     Tokens,
 };
 
-/// Validates all settings.
+/// Validates all settings that could be read, beside the problems of those that could not.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-pub(super) fn validate(layers: &Layers) -> Result<Settings, Vec<Problem>> {
-    let mut reading = Reading {
-        layers,
-        problems: Vec::new(),
-    };
+pub(super) fn validate(layers: &Layers, problems: Vec<Problem>) -> Result<Settings, Vec<Problem>> {
+    let mut reading = Reading { layers, problems };
     let settings = reading.settings();
     match (settings, reading.problems.is_empty()) {
         (Ok(settings), true) => Ok(settings),
@@ -189,13 +186,17 @@ impl Reading<'_> {
         let public = self.optional(Key::PublicKeyPath, values::path)?;
         let kid = self.optional(Key::KeyId, |text| {
             Kid::parse(text).map_err(|fault| fault.to_string())
-        })?;
+        });
         match (private, public) {
             (Some(private), Some(public)) => {
                 self.refuse_with_pair(Key::KeyRotationInterval);
-                Ok(KeyPlace::Pair { private, public, kid })
+                Ok(KeyPlace::Pair {
+                    private,
+                    public,
+                    kid: kid?,
+                })
             }
-            (None, None) if kid.is_some() => Err(self.note(
+            (None, None) if kid?.is_some() => Err(self.note(
                 Key::KeyId,
                 "names the key of PRIVATE_KEY_PATH, which is not set; keys of KEYS_DIR carry their own names"
                     .to_owned(),
@@ -223,14 +224,17 @@ impl Reading<'_> {
         let scheme = self.value(Key::PasswordHash, values::one_of(SCHEMES));
         let threads = self.optional(Key::HashingThreads, values::count(1..=64));
         let queue = self.value(Key::HashingQueue, values::count(1..=10_000));
-        let scheme = scheme?;
+        // Where the scheme is wrong itself, the master key is held to what every scheme asks.
+        let bounds = scheme
+            .as_ref()
+            .map_or(HashScheme::OWASP_ARGON2ID, |scheme| *scheme);
         let master_key = self.optional(Key::MasterKey, |text| {
-            auth_domain::password::check_size(text, scheme)
+            auth_domain::password::check_size(text, bounds)
                 .map(|()| Password::new(text.to_owned()))
                 .map_err(|fault| format!("can't be a password: {fault}"))
         });
         Ok(Passwords {
-            scheme,
+            scheme: scheme?,
             threads: threads?.and_then(NonZeroUsize::new),
             queue: queue?,
             master_key: master_key?,

@@ -186,7 +186,7 @@ settings! {
         "Where several instances share their counters. Accepted but not used by this version, which says so at every start."
 
     JwtIssuer "JWT_ISSUER" Tokens Open Ready;
-        takes "an http or https URL without query and fragment"; default Value("https://auth.codelab.local");
+        takes "an http or https URL without query and fragment, its path of letters, digits, `-`, `_`, `.` and `~`"; default Value("https://auth.codelab.local");
         "The issuer: the `iss` of every token, and the base of the metadata's addresses."
     JwtAudience "JWT_AUDIENCE" Tokens Open Ready;
         takes "a text"; default Value("codelab-api");

@@ -96,35 +96,45 @@ pub fn base_path(text: &str) -> Parsed<String> {
     } else if path.starts_with('/') && is_plain {
         Ok(path.to_owned())
     } else {
-        Err("must be a path such as /auth, of letters, digits, '-', '_' and '.'".to_owned())
+        Err("must be a path such as /auth, of letters, digits, '-', '_', '.' and '~'".to_owned())
     }
 }
 
 fn is_plain_segment(segment: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(is_plain)
+    !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(is_unreserved)
+}
+
+/// What needs no escape in a URL (RFC 3986 section 2.3), and means nothing to the router.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
 
 /// An issuer (RFC 8414 section 2): a URL without query and fragment. Plain http is let through for trying out.
+/// Its path becomes a route, so it holds only what is the same in a URL and in a route.
 pub fn issuer(text: &str) -> Parsed<String> {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
     let is_good = rest.is_some_and(|rest| {
-        !rest.is_empty()
-            && !rest.starts_with('/')
-            && rest
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'"' | b'\\' | b'@'))
+        let mut segments = rest.trim_end_matches('/').split('/');
+        let authority = segments.next().unwrap_or_default();
+        is_plain_authority(authority) && segments.all(is_plain_segment)
     });
     if is_good {
         Ok(text.to_owned())
     } else {
         Err(
-            "must be a URL such as https://auth.example.com, without query and fragment (RFC 8414 section 2)"
+            "must be a URL such as https://auth.example.com/login, without query and fragment (RFC 8414 section 2), \
+             its path of letters, digits, '-', '_', '.' and '~'"
                 .to_owned(),
         )
     }
+}
+
+/// A host, and perhaps a port.
+fn is_plain_authority(authority: &str) -> bool {
+    let is_plain = |byte: u8| is_unreserved(byte) || matches!(byte, b':' | b'[' | b']');
+    !authority.is_empty() && authority.bytes().all(is_plain)
 }
 
 /// A short text of printable characters.
