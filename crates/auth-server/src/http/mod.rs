@@ -125,17 +125,19 @@ pub fn app(
     let edge = edge::Edge::new(Arc::clone(&state.services.random));
     let prefix = base_path.trim_end_matches('/');
     let of_issuer = format!("{METADATA}{}", state.issuer_path);
+    let routes = |service: &mut ServiceConfig| routes(service, &of_issuer);
     let mut app = App::new().app_data(state).configure(routes);
-    if of_issuer != METADATA {
-        app = app.service(get(&of_issuer, discovery::metadata));
-    }
     if !prefix.is_empty() {
         app = app.service(web::scope(prefix).configure(routes));
     }
     app.default_service(web::to(fallback::not_found)).wrap(edge)
 }
 
-fn routes(service: &mut ServiceConfig) {
+/// Every route; the server's metadata also where its issuer puts them.
+fn routes(service: &mut ServiceConfig, of_issuer: &str) {
+    if of_issuer != METADATA {
+        service.service(get(of_issuer, discovery::metadata));
+    }
     service
         .service(post("/oauth/token", token::issue))
         .service(get("/.well-known/jwks.json", discovery::key_set))

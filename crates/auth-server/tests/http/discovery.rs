@@ -81,6 +81,17 @@ async fn an_issuer_with_a_path_has_its_metadata_where_rfc_8414_looks() {
 }
 
 #[actix_web::test]
+async fn that_path_too_is_served_under_the_base_path() {
+    let mut bed = TestBed::default();
+    bed.policy.issuer.url = "https://example.com/auth".to_owned();
+    let rig = Rig::new(bed).at("/prefix");
+    for prefix in ["", "/prefix"] {
+        let path = format!("{prefix}/.well-known/oauth-authorization-server/auth");
+        assert_eq!(rig.get(&path).await.status, 200, "{path}");
+    }
+}
+
+#[actix_web::test]
 async fn every_path_is_served_under_the_base_path_too() {
     for base_path in ["/auth", "/auth/", "/a/b"] {
         let rig = Rig::under(base_path);

@@ -73,10 +73,12 @@ impl Rig {
 
     /// The same under a prefix as well.
     pub(crate) fn under(base_path: &'static str) -> Self {
-        Self {
-            base_path,
-            ..Self::default()
-        }
+        Self::default().at(base_path)
+    }
+
+    /// This rig, under a prefix as well.
+    pub(crate) fn at(self, base_path: &'static str) -> Self {
+        Self { base_path, ..self }
     }
 
     /// Sends a request from 192.0.2.1.
