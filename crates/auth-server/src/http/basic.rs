@@ -1,10 +1,13 @@
 //! Reads the `Authorization` header of a client that authenticates by HTTP Basic (RFC 7617, RFC 6749 section 2.3.1).
 
+use std::mem;
+
 use auth_domain::client_auth::BasicCredentials;
 use auth_domain::refusal::{Challenge, Refusal, RequestFault};
 use auth_domain::secret::ClientSecret;
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::{Engine, decoded_len_estimate};
+use zeroize::Zeroizing;
 
 use super::form;
 
@@ -53,17 +56,25 @@ pub fn parse(header: &[u8]) -> Result<BasicCredentials, BasicFault> {
     if !scheme.eq_ignore_ascii_case(b"Basic") {
         return Err(BasicFault::OtherScheme);
     }
-    let pair = STANDARD
-        .decode(credentials.trim_ascii_start())
-        .map_err(|_| BasicFault::Malformed)?;
+    let pair = decode_base64(credentials.trim_ascii_start())?;
     // The first colon parts them: a user-id holds none (RFC 7617 section 2), and one in a client id is escaped.
     let (client_id, secret) = split_once(&pair, b':').ok_or(BasicFault::Malformed)?;
-    let client_id = form::decode_text(client_id).map_err(|_| BasicFault::Malformed)?;
-    let secret = form::decode_text(secret).map_err(|_| BasicFault::Malformed)?;
+    let mut client_id = form::decode_text(client_id).map_err(|_| BasicFault::Malformed)?;
+    let mut secret = form::decode_text(secret).map_err(|_| BasicFault::Malformed)?;
     Ok(BasicCredentials {
-        client_id,
-        secret: (!secret.is_empty()).then(|| ClientSecret::new(secret)),
+        client_id: mem::take(&mut *client_id),
+        secret: (!secret.is_empty()).then(|| ClientSecret::new(mem::take(&mut *secret))),
     })
+}
+
+/// The bytes behind base64, wiped when dropped, also where the text breaks off being base64 halfway.
+fn decode_base64(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, BasicFault> {
+    let mut bytes = Zeroizing::new(vec![0; decoded_len_estimate(text.len())]);
+    let length = STANDARD
+        .decode_slice(text, &mut bytes)
+        .map_err(|_| BasicFault::Malformed)?;
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 fn split_once(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {

@@ -1,6 +1,9 @@
 //! Reads `application/x-www-form-urlencoded` bodies, strictly: what is not exactly that form is refused, never guessed at.
 
+use std::mem;
+
 use auth_domain::refusal::RequestFault;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// The most pairs that are looked at in one form. The parameters of OAuth and its extensions are far fewer.
 pub const MAX_PAIRS: usize = 64;
@@ -29,11 +32,11 @@ impl From<FormFault> for RequestFault {
 }
 
 /// The name and value pairs of a form, in the order sent, repeated ones too (HTML section 4.10.21.6, RFC 6749
-/// appendix B).
+/// appendix B). Any value may be a secret, so each is wiped when dropped, also where a later pair is refused.
 ///
 /// # Errors
 /// The first [`FormFault`] found.
-pub fn decode(body: &[u8]) -> Result<Vec<(String, String)>, FormFault> {
+pub fn decode(body: &[u8]) -> Result<Vec<(String, Zeroizing<String>)>, FormFault> {
     let pairs = || body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     if pairs().nth(MAX_PAIRS).is_some() {
         return Err(FormFault::TooManyPairs);
@@ -41,21 +44,21 @@ pub fn decode(body: &[u8]) -> Result<Vec<(String, String)>, FormFault> {
     pairs().map(decode_pair).collect()
 }
 
-fn decode_pair(pair: &[u8]) -> Result<(String, String), FormFault> {
+fn decode_pair(pair: &[u8]) -> Result<(String, Zeroizing<String>), FormFault> {
     let mut halves = pair.splitn(2, |byte| *byte == b'=');
-    let name = decode_text(halves.next().unwrap_or_default())?;
+    let mut name = decode_text(halves.next().unwrap_or_default())?;
     let value = decode_text(halves.next().unwrap_or_default())?;
-    Ok((name, value))
+    Ok((mem::take(&mut *name), value))
 }
 
 /// One name or value: `+` is a space, `%` and two hexadecimal digits a byte, all else itself.
 ///
-/// The text is built in place in one allocation, so that no copy of a secret is left behind on the way.
+/// The text is built in one allocation that never moves, and is wiped when dropped, also where it is refused.
 ///
 /// # Errors
 /// A [`FormFault`] other than [`FormFault::TooManyPairs`].
-pub fn decode_text(text: &[u8]) -> Result<String, FormFault> {
-    let mut decoded = Vec::with_capacity(text.len());
+pub fn decode_text(text: &[u8]) -> Result<Zeroizing<String>, FormFault> {
+    let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut bytes = text.iter().copied();
     while let Some(byte) = bytes.next() {
         decoded.push(match byte {
@@ -67,7 +70,13 @@ pub fn decode_text(text: &[u8]) -> Result<String, FormFault> {
     if decoded.contains(&0) {
         return Err(FormFault::Nul);
     }
-    String::from_utf8(decoded).map_err(|_| FormFault::Utf8)
+    match String::from_utf8(mem::take(&mut *decoded)) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(fault) => {
+            fault.into_bytes().zeroize();
+            Err(FormFault::Utf8)
+        }
+    }
 }
 
 fn escaped(high: Option<u8>, low: Option<u8>) -> Option<u8> {

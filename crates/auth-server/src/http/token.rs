@@ -101,20 +101,23 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), RequestFault> {
     }
 }
 
-/// The whole body. It is wiped after use: it holds a password or a token.
+/// The whole body, which holds a password or a token. This copy is wiped when dropped; the connection's own buffers,
+/// from which the chunks come, are the framework's and are not.
 async fn read(headers: &HeaderMap, body: Payload) -> Result<Zeroizing<Vec<u8>>, RequestFault> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let announced = announced.and_then(|length| length.parse().ok()).unwrap_or(0);
-    if announced > MAX_BODY_BYTES {
+    let announced = announced.and_then(|length| length.parse().ok());
+    // Room for all that may come, so that the bytes never move and leave a copy behind.
+    let room = announced.unwrap_or(MAX_BODY_BYTES);
+    if room > MAX_BODY_BYTES {
         return Err(RequestFault::TooLarge);
     }
-    tokio::time::timeout(BODY_TIMEOUT, collect(body, announced))
+    tokio::time::timeout(BODY_TIMEOUT, collect(body, room))
         .await
         .map_err(|_| RequestFault::Malformed)?
 }
 
-async fn collect(mut body: Payload, announced: usize) -> Result<Zeroizing<Vec<u8>>, RequestFault> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(announced));
+async fn collect(mut body: Payload, room: usize) -> Result<Zeroizing<Vec<u8>>, RequestFault> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|_| RequestFault::Malformed)?;
         if bytes.len() + chunk.len() > MAX_BODY_BYTES {

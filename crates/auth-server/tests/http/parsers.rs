@@ -7,6 +7,7 @@ use auth_server::http::incoming::trace_id;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
+use zeroize::Zeroizing;
 
 use crate::rig::encode;
 
@@ -28,7 +29,11 @@ proptest! {
 
     #[test]
     fn a_form_comes_back_as_it_was_encoded(pairs in proptest::collection::vec((text(), text()), 0..20)) {
-        let pairs: Vec<_> = pairs.into_iter().filter(|(name, _)| !name.is_empty()).collect();
+        let pairs: Vec<_> = pairs
+            .into_iter()
+            .filter(|(name, _)| !name.is_empty())
+            .map(|(name, value)| (name, Zeroizing::new(value)))
+            .collect();
         let encoded: Vec<_> = pairs
             .iter()
             .map(|(name, value)| format!("{}={}", encode(name), encode(value).replace("%20", "+")))
@@ -81,7 +86,7 @@ fn what_is_not_the_form_encoding_is_refused_and_named() {
 
 #[test]
 fn a_form_is_split_at_ampersands_and_at_the_first_equals_sign() {
-    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let pair = |name: &str, value: &str| (name.to_owned(), Zeroizing::new(value.to_owned()));
     let pairs = form::decode(b"a=b=c&&d&=e&a=%3d%26+").unwrap();
     assert_eq!(
         pairs,
