@@ -30,7 +30,7 @@ impl Incoming {
         Self {
             context: RequestContext {
                 ip: client_address(request.request()),
-                user_agent: user_agent(headers),
+                user_agent: headers.get(USER_AGENT).map(|value| user_agent(value.as_bytes())),
                 correlation_id: correlation_id(headers).unwrap_or_else(|| new_correlation_id(random)),
             },
             trace_id: headers
@@ -61,16 +61,14 @@ fn new_correlation_id(random: &dyn Random) -> String {
     uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
 }
 
-/// The header without control characters, which could forge a line of a log, and cut to a sane length.
-fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let value = String::from_utf8_lossy(headers.get(USER_AGENT)?.as_bytes());
-    Some(
-        value
-            .chars()
-            .filter(|character| !character.is_control())
-            .take(MAX_USER_AGENT)
-            .collect(),
-    )
+/// A `User-Agent` that can be shown as it is: printable ASCII, cut to a sane length. Every other byte becomes `?`, since
+/// control and format characters could forge a line of a log or turn around how it reads.
+pub fn user_agent(value: &[u8]) -> String {
+    let shown = |byte: &u8| match byte {
+        b' '..=b'~' => char::from(*byte),
+        _ => '?',
+    };
+    value.iter().take(MAX_USER_AGENT).map(shown).collect()
 }
 
 /// The trace of a `traceparent` of version 00: `00-<32 digits>-<16 digits>-<2 digits>`, lower case, neither id all

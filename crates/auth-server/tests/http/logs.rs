@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use actix_web::http::header::{HeaderValue, USER_AGENT};
 use auth_testkit::build;
 use serde_json::Value;
 use tracing_subscriber::fmt::MakeWriter;
@@ -91,6 +92,16 @@ async fn a_token_request_leaves_one_line_with_its_circumstances() {
     }
     assert_eq!(line["user_id"], build::user_id(build::ALICE).to_string());
     assert!(line["duration_ms"].is_number() && line["timestamp"].is_string());
+}
+
+#[actix_web::test]
+async fn a_user_agent_can_not_turn_a_line_around() {
+    let (kept, _current) = keep();
+    let agent = HeaderValue::from_bytes("app\u{202e}\u{9b}1".as_bytes()).unwrap();
+    let request = form_request("").insert_header((USER_AGENT, agent));
+    Rig::default().send(request).await;
+    let lines = of_requests(&kept);
+    assert_eq!(lines.first().unwrap()["user_agent"], "app?????1");
 }
 
 #[actix_web::test]

@@ -3,7 +3,7 @@
 use auth_domain::client_auth::BasicCredentials;
 use auth_server::http::basic::{self, BasicFault};
 use auth_server::http::form::{self, FormFault};
-use auth_server::http::incoming::trace_id;
+use auth_server::http::incoming::{trace_id, user_agent};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
@@ -143,4 +143,20 @@ fn only_a_valid_traceparent_names_a_trace() {
     ] {
         assert_eq!(trace_id(wrong.as_bytes()), None, "{wrong}");
     }
+}
+
+#[test]
+fn a_user_agent_is_shown_in_printable_ascii_alone() {
+    for (sent, shown) in [
+        (&b"Mozilla/5.0 (X11; ~)"[..], "Mozilla/5.0 (X11; ~)"),
+        (b"a\x1b[31mb", "a?[31mb"),
+        (b"a\r\nb\tc\0d\x7f", "a??b?c?d?"),
+        ("a\u{202e}b\u{2066}".as_bytes(), "a???b???"),
+        ("a\u{9b}31m".as_bytes(), "a??31m"),
+        (b"a\x9b\xff", "a??"),
+        (b"", ""),
+    ] {
+        assert_eq!(user_agent(sent), shown, "{}", sent.escape_ascii());
+    }
+    assert_eq!(user_agent(&[b'x'; 600]), "x".repeat(512));
 }

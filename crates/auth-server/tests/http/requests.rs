@@ -138,6 +138,6 @@ async fn the_audit_trail_knows_where_a_request_came_from() {
     let trail = rig.bed.store.audit_trail();
     let context = &trail.last().unwrap().context;
     assert_eq!(context.ip, Some("192.0.2.1".parse().unwrap()));
-    assert_eq!(context.user_agent.as_deref(), Some("app/10"));
+    assert_eq!(context.user_agent.as_deref(), Some("app/1?0"));
     assert_eq!(context.correlation_id, "test-1");
 }
