@@ -142,7 +142,9 @@ pub enum Hashed {
 /// Signs and verifies tokens. The key names the algorithm; a token's header never does (RFC 8725 section 3.1).
 #[async_trait]
 pub trait TokenSigner: Send + Sync {
-    /// Signs both tokens of an answer by the active key. The same claims under the same key give the same tokens.
+    /// Signs both tokens of an answer: the access token by the active key, the refresh token by the key that was
+    /// active at its own `iat`, or by the active one where that is no longer published. So the same claims give the
+    /// same refresh token whatever the time, and under the same key the same access token.
     async fn sign_pair(&self, claims: &TokenPairClaims) -> Result<SignedPair, Unavailable>;
 
     /// Checks that this is a refresh token (`typ` `rt+jwt`) under a published key's signature, in the one

@@ -22,6 +22,7 @@ use crate::snapshot::{HeldKey, NamedKey, REFRESH_TYPE, Snapshot};
 use crate::store::{self, DirectorySettings, KeyDescription, KeyStore};
 
 const SIGN: &str = "sign tokens";
+const NO_KEY: &str = "no key is active: is the clock right?";
 
 /// How far ahead of need the manifest is told how long a key's tokens live: so it is written once a day, not at
 /// every sign-in.
@@ -61,6 +62,12 @@ struct Ring {
     raising: Mutex<()>,
     /// When an unknown key last made the ring look at its directory, in microseconds.
     looked_at: AtomicI64,
+}
+
+/// Who signs a pair of tokens.
+struct Signers {
+    of_access: Arc<NamedKey>,
+    of_refresh: Arc<NamedKey>,
 }
 
 /// What has been read.
@@ -128,14 +135,19 @@ impl TokenSigner for KeyRing {
     /// Signs on the calling thread: two signatures take half a millisecond, less than any hand-over is worth. Must
     /// run within a tokio runtime, whose blocking threads write the manifest once a day.
     async fn sign_pair(&self, claims: &TokenPairClaims) -> Result<SignedPair, Unavailable> {
-        let (key, _) = self.ring.active(SIGN)?;
-        let last_expiry = Timestamp::from(claims.refresh.exp.max(claims.access.exp));
-        if !key.is_known_to_sign_until(last_expiry) {
-            self.raise_signed_until(&key, last_expiry).await?;
-        }
+        let signers = self.ring.signers(claims.refresh.iat.into())?;
+        // The refresh token first: it lives longer, so that where one key signs both, one note does for both.
+        self.note_expiry(&signers.of_refresh, claims.refresh.exp.into())
+            .await?;
+        self.note_expiry(&signers.of_access, claims.access.exp.into())
+            .await?;
         let outage = |fault| Unavailable::new(SIGN, fault);
-        let access_header = key.access_header(claims.access_type);
-        let access = compact::sign(access_header, &claims.access, &key.key).map_err(outage)?;
+        let (key, header) = (
+            &signers.of_access,
+            signers.of_access.access_header(claims.access_type),
+        );
+        let access = compact::sign(header, &claims.access, &key.key).map_err(outage)?;
+        let key = &signers.of_refresh;
         let refresh = compact::sign(&key.refresh_header, &claims.refresh, &key.key).map_err(outage)?;
         Ok(SignedPair {
             access: Token::new(access),
@@ -165,7 +177,10 @@ impl TokenSigner for KeyRing {
 impl KeyRing {
     /// Sees to it that the manifest knows how long this key's tokens live, before there is such a token: else the
     /// key might be removed while it is needed.
-    async fn raise_signed_until(&self, key: &Arc<NamedKey>, expiry: Timestamp) -> Result<(), Unavailable> {
+    async fn note_expiry(&self, key: &Arc<NamedKey>, expiry: Timestamp) -> Result<(), Unavailable> {
+        if key.is_known_to_sign_until(expiry) {
+            return Ok(());
+        }
         let ring = Arc::clone(&self.ring);
         let key = Arc::clone(key);
         tokio::task::spawn_blocking(move || ring.raise_signed_until(&key, expiry))
@@ -190,13 +205,29 @@ impl Ring {
         Ok(())
     }
 
+    /// The active key for the access token. For a refresh token that was issued at that moment the key that was active
+    /// then: so a retry gets the very same token also when the next key has become active in between.
+    fn signers(&self, issued_at: Timestamp) -> Result<Signers, Unavailable> {
+        let snapshot = self
+            .snapshot(self.clock.now())
+            .map_err(|fault| Unavailable::new(SIGN, fault))?;
+        let (active, _) = snapshot
+            .active
+            .as_ref()
+            .ok_or_else(|| Unavailable::new(SIGN, NO_KEY))?;
+        Ok(Signers {
+            of_access: Arc::clone(active),
+            of_refresh: Arc::clone(snapshot.signer_at(issued_at).unwrap_or(active)),
+        })
+    }
+
     /// The active key and the key set that names it.
     fn active(&self, what: &'static str) -> Result<(Arc<NamedKey>, Arc<KeySet>), Unavailable> {
         self.snapshot(self.clock.now())
             .map_err(|fault| Unavailable::new(what, fault))?
             .active
             .clone()
-            .ok_or_else(|| Unavailable::new(what, "no key is active: is the clock right?"))
+            .ok_or_else(|| Unavailable::new(what, NO_KEY))
     }
 
     fn verify<C: DeserializeOwned>(&self, token: &Token, is_accepted: impl Fn(&str) -> bool) -> Genuine<C> {

@@ -91,6 +91,8 @@ pub(crate) struct Snapshot {
     pub(crate) published: Vec<Arc<NamedKey>>,
     /// The one that signs, and the key set that names it.
     pub(crate) active: Option<(Arc<NamedKey>, Arc<KeySet>)>,
+    /// The times of every key, and in the same place the key, where it is published.
+    history: (Vec<KeyTimes>, Vec<Option<Arc<NamedKey>>>),
     /// From when until when the states of these keys are as they are here.
     since: Timestamp,
     until: Timestamp,
@@ -121,9 +123,14 @@ impl Snapshot {
             None => None,
         };
         let (since, until) = constant_around(&times, &states, now);
+        let in_place = held.iter().zip(&states);
+        let in_place = in_place
+            .map(|(held, state)| state.is_published().then(|| Arc::clone(&held.key)))
+            .collect();
         Ok(Self {
             published,
             active,
+            history: (times, in_place),
             since,
             until,
         })
@@ -132,6 +139,14 @@ impl Snapshot {
     /// Whether this is still what the keys come to.
     pub(crate) fn is_current(&self, now: Timestamp) -> bool {
         self.since <= now && now < self.until
+    }
+
+    /// The key that signed at that moment, if it is still published. None signs for a time before it was published.
+    pub(crate) fn signer_at(&self, moment: Timestamp) -> Option<&Arc<NamedKey>> {
+        let (times, keys) = &self.history;
+        let index = key::active_index(times, moment)?;
+        let is_of_its_time = times.get(index)?.published_at <= moment;
+        keys.get(index)?.as_ref().filter(|_| is_of_its_time)
     }
 
     /// The key of that name, if it verifies.

@@ -215,6 +215,76 @@ async fn a_key_that_signs_at_once_overtakes_the_active_one() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_is_the_same_when_the_next_key_activates_before_it_is_given_again() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    let next = store(own.path(), clock.now())
+        .rotate(clock.now())
+        .expect("a key can be made");
+    ring.refresh().expect("the directory is in order");
+    clock.set(next.times.activates_at.minus(Seconds::new(1)));
+    let issued = contract::pair_claims(clock.now());
+    contract::a_change_of_keys_gives_the_same_refresh_token_again(&ring, &issued, || {
+        clock.set(next.times.activates_at);
+    })
+    .await;
+    let again = contract::sign(&ring, &issued).await;
+    assert_ne!(kid_of(again.refresh.expose()), next.kid.to_string());
+    assert_eq!(kid_of(again.access.expose()), next.kid.to_string());
+    // By the next second: `iat` has no fractions.
+    clock.advance(Seconds::new(1));
+    let later = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    assert_eq!(kid_of(later.refresh.expose()), next.kid.to_string());
+}
+
+#[tokio::test]
+async fn a_retired_key_that_signs_again_stays_until_that_token_has_expired() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    // `iat` has no fractions: in its first second the key would not have been there yet.
+    clock.advance(Seconds::new(1));
+    let issued = contract::pair_claims(clock.now());
+    let first = contract::sign(&ring, &issued).await;
+    let store = ring.store().expect("a directory");
+    clock.advance(Seconds::new(1));
+    store.rotate_at_once(clock.now()).expect("a key can be made");
+    ring.refresh().expect("in order");
+    let mut longer = issued;
+    longer.refresh.exp = START.plus(Seconds::new(MONTH.get() * 2)).into();
+    let again = contract::sign(&ring, &longer).await;
+    assert_eq!(kid_of(again.refresh.expose()), kid_of(first.refresh.expose()));
+    let keys = store.list(clock.now()).expect("in order");
+    assert!(keys[0].times.signed_until >= longer.refresh.exp.into());
+    assert!(keys[1].times.signed_until >= longer.access.exp.into());
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_or_only_verifies_signs_no_refresh_token_of_its_time() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let store = ring.store().expect("a directory");
+    let until = START.plus(MONTH);
+    store
+        .import(
+            &fixture("private_key.pem"),
+            Some(kid(KID_OF_OLD)),
+            ImportAs::Verifier { until },
+            clock.now(),
+        )
+        .expect("the fixture is a key");
+    store.rotate(clock.now()).expect("a key can be made");
+    ring.refresh().expect("in order");
+    clock.advance(LEAD);
+    let active = ring.key_set().expect("a key is active").active_kid.clone();
+    // The first key never signed anything, so it is removed; before it there was only the imported one.
+    for issued_at in [START, START.minus(Seconds::new(1))] {
+        let pair = contract::sign(&ring, &contract::pair_claims(issued_at)).await;
+        assert_eq!(kid_of(pair.refresh.expose()), active);
+    }
+}
+
+#[tokio::test]
 async fn a_clock_set_back_brings_back_the_key_of_that_time() {
     let (own, clock) = (directory(), MockClock::default());
     let ring = ring(own.path(), &clock);

@@ -92,6 +92,24 @@ pub async fn equal_claims_give_equal_tokens(signer: &dyn TokenSigner) {
     assert_ne!(first.refresh.expose(), later.refresh.expose());
 }
 
+/// The same refresh token is given again also when another key has become active in between: a second string with
+/// the same `jti` would look like a second branch of the chain. `change_key` lets that happen.
+pub async fn a_change_of_keys_gives_the_same_refresh_token_again(
+    signer: &dyn TokenSigner,
+    claims: &TokenPairClaims,
+    change_key: impl FnOnce(),
+) {
+    let before = sign(signer, claims).await;
+    change_key();
+    let after = sign(signer, claims).await;
+    assert_eq!(before.refresh.expose(), after.refresh.expose());
+    let verified = signer
+        .verify_refresh(&after.refresh)
+        .expect("the signer is there");
+    assert_eq!(verified, Genuine::Yes(claims.refresh.clone()));
+    assert!(accepts(signer, after.access.expose()));
+}
+
 /// An access token is no refresh token, nor the reverse, of whatever `typ` the access token is.
 pub async fn neither_token_passes_for_the_other(signer: &dyn TokenSigner) {
     for access_type in [AccessTokenType::AtJwt, AccessTokenType::Jwt] {
@@ -202,6 +220,8 @@ mod tests {
         let signer = FakeSigner::default();
         what_was_signed_verifies_to_the_same_claims(&signer).await;
         equal_claims_give_equal_tokens(&signer).await;
+        // The fake has one key for ever.
+        a_change_of_keys_gives_the_same_refresh_token_again(&signer, &pair_claims(START), || ()).await;
         neither_token_passes_for_the_other(&signer).await;
         every_change_to_a_token_is_noticed(&signer).await;
         nothing_may_be_added_to_a_token(&signer).await;
