@@ -1,5 +1,5 @@
-//! What every response has, whatever became of the request: a correlation id, the security headers, and, where a
-//! handler panicked, an answer at all.
+//! What every response has, whatever became of the request: a correlation id, the security headers, an end of the
+//! connection where the request has none, and, where a handler panicked, an answer at all.
 
 use std::fmt;
 use std::future::{Ready, ready};
@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
@@ -19,6 +20,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 
 use super::incoming::{CORRELATION_ID, Incoming};
+use super::unread::Unread;
 use super::wire;
 use crate::telemetry;
 
@@ -54,9 +56,9 @@ impl Edge {
 impl<S, B> Transform<S, ServiceRequest> for Edge
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
-    B: 'static,
+    B: MessageBody + 'static,
 {
-    type Response = ServiceResponse<B>;
+    type Response = ServiceResponse;
     type Error = Error;
     type Transform = EdgeService<S>;
     type InitError = ();
@@ -79,19 +81,20 @@ pub(super) struct EdgeService<S> {
 impl<S, B> Service<ServiceRequest> for EdgeService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
-    B: 'static,
+    B: MessageBody + 'static,
 {
-    type Response = ServiceResponse<B>;
+    type Response = ServiceResponse;
     type Error = Error;
     type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     forward_ready!(service);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let incoming = Rc::new(Incoming::read(&request, &*self.random));
         let mark = Mark {
             incoming: Rc::clone(&incoming),
             is_secure: request.app_config().secure(),
+            unread: Unread::hold(&mut request),
         };
         request.extensions_mut().insert(incoming);
         let service = Rc::clone(&self.service);
@@ -99,9 +102,10 @@ where
         let work = AssertUnwindSafe(async move { service.call(request).await }).catch_unwind();
         Box::pin(async move {
             match work.await {
-                Ok(Ok(mut response)) => {
-                    mark.put_on(response.headers_mut());
-                    Ok(response)
+                Ok(Ok(response)) => {
+                    let (request, response) = response.into_parts();
+                    let response = mark.put_on(response.map_into_boxed_body());
+                    Ok(ServiceResponse::new(request, response))
                 }
                 Ok(Err(error)) => {
                     let correlation_id = mark.correlation_id();
@@ -117,10 +121,11 @@ where
     }
 }
 
-/// What distinguishes one response's headers from another's.
+/// What distinguishes one response's surroundings from another's.
 struct Mark {
     incoming: Rc<Incoming>,
     is_secure: bool,
+    unread: Option<Unread>,
 }
 
 impl Mark {
@@ -128,7 +133,15 @@ impl Mark {
         &self.incoming.context.correlation_id
     }
 
-    fn put_on(&self, headers: &mut HeaderMap) {
+    fn put_on(&self, mut response: HttpResponse) -> HttpResponse {
+        self.put_headers_on(response.headers_mut());
+        match self.unread.clone() {
+            Some(unread) => response.map_body(|_, body| unread.until_sent(body)),
+            None => response,
+        }
+    }
+
+    fn put_headers_on(&self, headers: &mut HeaderMap) {
         if let Ok(value) = HeaderValue::from_str(self.correlation_id()) {
             headers.insert(CORRELATION_ID, value);
         }
@@ -168,8 +181,6 @@ impl ResponseError for Broken {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let mut response = wire::server_error().response();
-        self.0.put_on(response.headers_mut());
-        response
+        self.0.put_on(wire::server_error().response())
     }
 }

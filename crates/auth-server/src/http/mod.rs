@@ -23,6 +23,7 @@ pub mod incoming;
 pub mod openapi;
 mod operations;
 mod token;
+mod unread;
 pub mod wire;
 
 /// Where the server's metadata is found (RFC 8414 section 3).
@@ -30,9 +31,9 @@ const METADATA: &str = "/.well-known/oauth-authorization-server";
 /// Idle connections are kept open for longer than any proxy in front keeps them, so that it never writes into one
 /// that is just being closed.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long a request's head may take to arrive.
+/// How long the head of a connection's first request may take to arrive. The framework bounds no later one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a client may take to see that it is being hung up on.
+/// How long a client may take to see that it is being hung up on, and may go on to send a body that was refused.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connections that one worker holds open; more wait in the system's queue.
 const CONNECTIONS_PER_WORKER: usize = 10_000;

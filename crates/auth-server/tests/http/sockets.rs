@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use auth_server::http::{HttpSettings, Services, serve};
+use auth_server::telemetry::Stopwatch;
 use auth_testkit::{TestBed, build};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::rig::{FORM, login};
 
@@ -129,4 +131,138 @@ async fn a_shutdown_finishes_a_request_it_has_begun_and_takes_no_new_one() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     stopping.await.unwrap();
+}
+
+/// Sends bytes, and how long it takes until the server has hung up; what it has answered until then.
+async fn until_hung_up(address: SocketAddr, request: &[u8]) -> (Duration, Vec<u8>) {
+    let stopwatch = Stopwatch::start();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    // Past that the server never hangs up.
+    timeout(Duration::from_secs(15), stream.read_to_end(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    (stopwatch.elapsed(), answer)
+}
+
+#[actix_web::test]
+async fn a_refused_body_that_never_ends_holds_its_connection_for_a_moment_only() {
+    let (address, handle) = start(&TestBed::default());
+    let chunked = head("Transfer-Encoding: chunked\r\n").replace("close", "keep-alive");
+    let endless = format!("4000\r\n{}\r\n", "x".repeat(0x4000)).repeat(2);
+    let elsewhere =
+        |target: &str| format!("{target} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc");
+    for request in [
+        head("Content-Length: 100000\r\n") + "grant_type=password",
+        chunked.clone() + &endless,
+        chunked.replace(FORM, "text/plain") + "5\r\nabc",
+        elsewhere("GET /health"),
+        elsewhere("POST /nothing"),
+    ] {
+        let (took, answer) = until_hung_up(address, request.as_bytes()).await;
+        assert!(
+            answer.starts_with(b"HTTP/1.1 "),
+            "{request:.80} {}",
+            answer.escape_ascii()
+        );
+        assert!(took < Duration::from_secs(4), "{request:.80} took {took:?}");
+    }
+    handle.stop(false).await;
+}
+
+#[actix_web::test]
+async fn a_chunked_body_that_was_read_to_its_end_leaves_the_connection_open() {
+    let (address, handle) = start(&TestBed::default());
+    let form = login(crate::rig::PUBLIC, build::ALICE, build::ALICE_PASSWORD);
+    let chunked = head("Transfer-Encoding: chunked\r\n").replace("close", "keep-alive");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for end in ["0\r\n\r\n", "0\r\nX-Trailer: 1\r\n\r\n"] {
+        let request = format!("{chunked}{:x}\r\n{form}\r\n{end}", form.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") && stream.read_buf(&mut answer).await.unwrap() > 0 {}
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200 OK\r\n"),
+            "{}",
+            answer.escape_ascii()
+        );
+    }
+    handle.stop(false).await;
+}
+
+#[actix_web::test]
+async fn many_lingering_connections_keep_no_request_waiting() {
+    let (address, handle) = start(&TestBed::default());
+    let endless = head("Transfer-Encoding: chunked\r\n") + "5\r\nabc";
+    let refused = endless.replace(FORM, "text/plain");
+    let mut lingering = Vec::new();
+    for request in [&endless, &refused].repeat(100) {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        lingering.push(stream);
+    }
+    let health = exchange(
+        address,
+        "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    let answer = timeout(Duration::from_secs(2), health).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    handle.stop(false).await;
+}
+
+#[actix_web::test]
+async fn a_slow_head_and_a_slow_body_are_cut_off() {
+    let (address, handle) = start(&TestBed::default());
+    let slow_body = head("Content-Length: 100\r\n") + "grant_type=";
+    let slow_chunk = head("Transfer-Encoding: chunked\r\n") + "5\r\nabc";
+    let answers = futures::future::join_all(
+        ["GET /health HTTP/1.1\r\nHost", &slow_body, &slow_chunk]
+            .map(|request| until_hung_up(address, request.as_bytes())),
+    );
+    let starts: Vec<_> = answers
+        .await
+        .into_iter()
+        .map(|(_, answer)| String::from_utf8_lossy(answer.get(..12).unwrap()).into_owned())
+        .collect();
+    assert_eq!(starts, ["HTTP/1.1 408", "HTTP/1.1 400", "HTTP/1.1 400"]);
+    handle.stop(false).await;
+}
+
+/// The framework's bound. No byte more is sent, since what it leaves unread would reset the connection.
+const LONGEST_HEAD: usize = 128 * 1024;
+
+#[actix_web::test]
+async fn what_never_reaches_a_handler_is_refused_without_detail() {
+    let (address, handle) = start(&TestBed::default());
+    let start_of_huge = "GET / HTTP/1.1\r\nx: ";
+    let huge = format!(
+        "{start_of_huge}{}",
+        "x".repeat(LONGEST_HEAD - start_of_huge.len())
+    );
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let get = |fields: &str| format!("GET /health HTTP/1.1\r\nHost: x\r\n{fields}\r\n\r\n");
+    for (request, status) in [
+        ("nonsense\r\n\r\n".to_owned(), "400"),
+        ("GET  /health HTTP/1.1\r\n\r\n".to_owned(), "400"),
+        ("GET /health HTTP/3.0\r\n\r\n".to_owned(), "400"),
+        ("\0\u{1}\u{2}\r\n\r\n".to_owned(), "400"),
+        ("GET /\u{7f} HTTP/1.1\r\n\r\n".to_owned(), "400"),
+        (get("a b: c"), "400"),
+        (get("User-Agent: \x1b[31m"), "400"),
+        (get("Content-Length: -1"), "400"),
+        (get("Content-Length: 1\r\nContent-Length: 2"), "400"),
+        (get("Content-Length: 1\r\nTransfer-Encoding: chunked"), "400"),
+        (get("Transfer-Encoding: gzip"), "400"),
+        (many, "431"),
+        (huge, "431"),
+    ] {
+        let (_, answer) = until_hung_up(address, request.as_bytes()).await;
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(head.get(9..12), Some(status), "{request:.60} {answer}");
+        assert_eq!(body, "", "{request:.60}");
+    }
+    handle.stop(false).await;
 }
