@@ -1,7 +1,7 @@
 //! `config`: what holds, where it came from, and what could be set.
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::failure::Failure;
 use super::output::{Report, Table};
@@ -12,7 +12,7 @@ use crate::settings::{Layers, Settings, Sources, WrongSettings, reference, repor
 pub(super) enum ConfigCommand {
     /// Check all settings and print what holds, secrets masked
     Check,
-    /// Print every setting there is, as Markdown
+    /// Print every setting there is, as Markdown, or with --json as an array
     Reference,
 }
 
@@ -25,7 +25,7 @@ pub(super) fn run(command: &ConfigCommand, sources: &Sources) -> Result<Report, 
         ConfigCommand::Check => check(sources),
         ConfigCommand::Reference => {
             let text = reference::markdown();
-            Ok(Report::new(text.trim_end(), Value::String(text.clone())))
+            Ok(Report::new(text.trim_end(), json!(reference::views())))
         }
     }
 }

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::fmt;
 
 use auth_domain::ports::Unavailable;
+use serde_json::{Value, json};
 
 use crate::compose::StartError;
-use crate::settings::WrongSettings;
+use crate::settings::{Problem, WrongSettings};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub(super) struct Failure {
     kind: FailureKind,
     what: String,
     advice: Option<String>,
+    problems: Vec<Problem>,
 }
 
 /// Whose fault it is: what the exit code says.
@@ -32,6 +34,7 @@ impl Failure {
             kind: FailureKind::Refused,
             what: what.into(),
             advice: None,
+            problems: Vec::new(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Failure {
             kind: FailureKind::Usage,
             what: what.into(),
             advice: None,
+            problems: Vec::new(),
         }
     }
 
@@ -54,6 +58,17 @@ impl Failure {
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
         self
+    }
+
+    /// The same for programs; `problems` lists the settings that are wrong, where it is them.
+    pub(super) fn for_programs(&self) -> Value {
+        let view = |problem: &Problem| json!({ "place": problem.place, "fault": problem.fault });
+        if self.problems.is_empty() {
+            json!({ "error": self.what, "advice": self.advice })
+        } else {
+            let problems: Vec<_> = self.problems.iter().map(view).collect();
+            json!({ "error": self.what, "advice": self.advice, "problems": problems })
+        }
     }
 
     /// The exit code.
@@ -83,8 +98,12 @@ impl From<Unavailable> for Failure {
 
 impl From<WrongSettings> for Failure {
     fn from(wrong: WrongSettings) -> Self {
-        Self::usage(wrong.to_string())
-            .advise("`auth-service config reference` lists all settings, `auth-service config check` shows what holds.")
+        let failure = Self::usage(wrong.to_string())
+            .advise("`auth-service config reference` lists all settings, `auth-service config check` shows what holds.");
+        Self {
+            problems: wrong.0,
+            ..failure
+        }
     }
 }
 

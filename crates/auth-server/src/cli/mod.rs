@@ -26,11 +26,16 @@ use failure::Failure;
 use output::{Ending, Report, print, print_error};
 
 use crate::http::openapi;
-use crate::settings::{Flag, Key, Secrecy, Settings, Sources};
+use crate::settings::{Flag, Key, Problem, Secrecy, Settings, Sources};
 
 const HELP: &str = "Start with `auth-service serve`: it needs no setting, and says how to get a first token.
 Settings come from AUTH_SERVICE__… variables or a TOML file: `auth-service config reference` lists them.
-Exit codes: 0 done; 1 refused, or answered by no; 2 the command line or a setting is wrong.";
+Exit codes: 0 done; 1 refused, or answered by no; 2 the command line or a setting is wrong.
+With --json the answer is one JSON value on standard output; a failure is {\"error\", \"advice\"} on standard error, with
+\"problems\" where settings are wrong.";
+
+/// Where the help shows what every command takes.
+const GLOBAL: &str = "Global options";
 
 /// An OAuth 2.0 authorization server
 #[derive(Debug, Parser)]
@@ -46,13 +51,13 @@ struct CommandLine {
 #[derive(Debug, clap::Args)]
 struct Common {
     /// Read settings from this TOML file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     config: Option<PathBuf>,
     /// Set one setting, over the file and the environment; not for secrets
-    #[arg(long = "set", global = true, value_name = "NAME=VALUE")]
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE", help_heading = GLOBAL)]
     settings: Vec<String>,
-    /// Answer in JSON
-    #[arg(long, global = true)]
+    /// Answer in JSON; a failure too, as {"error", "advice"} on standard error
+    #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
 }
 
@@ -86,7 +91,10 @@ enum Command {
 
 /// Runs the program: the whole of `main`.
 pub fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return unreadable(&error),
+    };
     let json = line.common.json;
     match run(line) {
         Ok(None) => ExitCode::SUCCESS,
@@ -97,19 +105,42 @@ pub fn main() -> ExitCode {
                 Ending::Bad => ExitCode::from(1),
             }
         }
-        Err(failure) => {
-            print_error(&failure.to_string());
-            ExitCode::from(failure.exit_code())
-        }
+        Err(failure) => failed(&failure, json),
     }
 }
 
+fn failed(failure: &Failure, json: bool) -> ExitCode {
+    if json {
+        print_error(&pretty(&failure.for_programs()));
+    } else {
+        print_error(&failure.to_string());
+    }
+    ExitCode::from(failure.exit_code())
+}
+
+/// A command line that says nothing that could be done, or asks for help. What it was to be answered in is then known
+/// from the word alone.
+fn unreadable(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if error.exit_code() == 0 || !json {
+        let _ = error.print();
+        return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    }
+    let text = error.to_string();
+    let (what, advice) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let failure = Failure::usage(what.strip_prefix("error: ").unwrap_or(what).trim());
+    failed(&failure.advise(advice.trim()), json)
+}
+
 fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
-    let mut flags = flags(&line.common.settings)?;
+    let (mut flags, wrong_flags) = flags(&line.common.settings);
     if let Command::Serve(arguments) = &line.command {
         flags.extend(arguments.flags());
     }
-    let sources = Sources::of_process(line.common.config, flags);
+    let sources = Sources {
+        wrong_flags,
+        ..Sources::of_process(line.common.config, flags)
+    };
     let settings = || Settings::load(&sources);
     match line.command {
         Command::Serve(_) => serve::run(&settings()?).map(|()| None),
@@ -142,42 +173,50 @@ fn openapi() -> Result<Report, Failure> {
 
 fn rendered(report: &Report, json: bool) -> String {
     if json {
-        serde_json::to_string_pretty(&report.programs).unwrap_or_default()
+        pretty(&report.programs)
     } else {
         report.people.clone()
     }
 }
 
-fn flags(given: &[String]) -> Result<Vec<Flag>, Failure> {
-    given.iter().map(|text| flag(text)).collect()
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
+/// What could be read of `--set`, and what is wrong with the rest.
+fn flags(given: &[String]) -> (Vec<Flag>, Vec<Problem>) {
+    let mut flags = Vec::new();
+    let mut problems = Vec::new();
+    for text in given {
+        match flag(text) {
+            Ok(flag) => flags.push(flag),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (flags, problems)
 }
 
 /// Reads `NAME=VALUE`. The value is not repeated: it might be a secret all the same.
-fn flag(text: &str) -> Result<Flag, Failure> {
+fn flag(text: &str) -> Result<Flag, Problem> {
     let (name, value) = text
         .split_once('=')
-        .ok_or_else(|| Failure::usage("--set takes NAME=VALUE, such as --set LOG_LEVEL=debug"))?;
+        .ok_or_else(|| Problem::new("--set", "takes NAME=VALUE, such as --set LOG_LEVEL=debug"))?;
     let short = name.to_ascii_uppercase();
     let short = short.strip_prefix("AUTH_SERVICE__").unwrap_or(&short);
-    let key = Key::named(short).ok_or_else(|| {
-        let unknown = Failure::usage(format!("--set {name}: is not a setting"));
-        match Key::nearest(short) {
-            Some(near) => unknown.advise(format!("Did you mean {near}?")),
-            None => unknown.advise("`auth-service config reference` lists all settings."),
-        }
-    })?;
+    let key = Key::named(short).ok_or_else(|| Problem::unknown(&format!("--set {name}"), short, ""))?;
     let is_secret = match key.entry().secrecy {
         Secrecy::Open => false,
         Secrecy::Url => value.contains('@'),
         Secrecy::Secret => true,
     };
     if is_secret {
-        return Err(Failure::usage(format!(
-            "--set {name}: every process of this machine could read the secret"
-        ))
-        .advise(format!(
-            "Set AUTH_SERVICE__{short}, or name a file by AUTH_SERVICE__{short}_FILE."
-        )));
+        return Err(Problem::new(
+            format!("--set {name}"),
+            format!(
+                "every process of this machine could read the secret: set AUTH_SERVICE__{short}, or name a file by \
+                 AUTH_SERVICE__{short}_FILE"
+            ),
+        ));
     }
     Ok(Flag {
         key,
@@ -201,7 +240,6 @@ mod tests {
     fn a_secret_is_not_taken_from_an_argument() {
         for text in ["master_key=pencil", "REDIS_URL=redis://:pencil@host"] {
             let refused = flag(text).unwrap_err();
-            assert_eq!(refused.exit_code(), 2);
             assert!(!refused.to_string().contains("pencil"), "{refused}");
         }
     }
@@ -217,6 +255,6 @@ mod tests {
             assert_eq!((flag.key, flag.value.as_str()), (Key::LogLevel, "debug"));
         }
         let refused = flag("LOG_LEVL=debug").unwrap_err().to_string();
-        assert!(refused.contains("Did you mean LOG_LEVEL?"), "{refused}");
+        assert!(refused.contains("did you mean LOG_LEVEL?"), "{refused}");
     }
 }

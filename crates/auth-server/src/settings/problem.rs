@@ -35,7 +35,7 @@ impl Problem {
     pub fn section(place: impl Into<String>) -> Self {
         Self::new(
             place,
-            "is a section, and there are none: write the settings' names at the top of the file, such as port = 8003",
+            "is not a setting but a section, and there are none: write the names at the top of the file, such as port = 8003",
         )
     }
 

@@ -196,12 +196,12 @@ impl Reading<'_> {
                     kid: kid?,
                 })
             }
-            (None, None) if kid?.is_some() => Err(self.note(
+            (None, None) if matches!(kid, Ok(Some(_))) => Err(self.note(
                 Key::KeyId,
                 "names the key of PRIVATE_KEY_PATH, which is not set; keys of KEYS_DIR carry their own names"
                     .to_owned(),
             )),
-            (None, None) => Ok(KeyPlace::Folder(folder?)),
+            (None, None) => kid.and(folder).map(KeyPlace::Folder),
             (Some(_), None) => {
                 Err(self.note(Key::PrivateKeyPath, "needs PUBLIC_KEY_PATH beside it".to_owned()))
             }

@@ -81,6 +81,14 @@ impl Desk {
         serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("no JSON: {}", ran.out))
     }
 
+    /// What a command in JSON fails with.
+    pub(crate) fn json_failure(&self, code: i32, arguments: &[&str]) -> Value {
+        let ran = self
+            .run(&[arguments, &["--json"]].concat())
+            .failed(code, "\"error\"");
+        serde_json::from_str(&ran.err).unwrap_or_else(|_| panic!("no JSON: {}", ran.err))
+    }
+
     /// Starts the server on a free port.
     pub(crate) fn serve(&self) -> Server {
         let mut child = self

@@ -134,3 +134,134 @@ fn the_openapi_document_is_json() {
     let text = Desk::new().run(&["openapi"]).succeeded().out;
     assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
 }
+
+#[test]
+fn every_source_is_searched_for_faults_before_the_first_is_told() {
+    let desk = Desk::new()
+        .with("AUTH_SERVICE__PORTT", "1")
+        .with("AUTH_SERVICE__LOG_LEVEL", "loud")
+        .with("AUTH_SERVICE__PASSWORD_HASH", "md5")
+        .with("AUTH_SERVICE__MASTER_KEY", "short");
+    desk.write("settings.toml", "wokers = 2\nclock_skew = 'long'\n");
+    let arguments = ["config", "check", "--config", "settings.toml"];
+    let set = ["--set", "wat", "--set", "rsa_bits=1", "--set", "hostt=::1"];
+    let failure = desk.json_failure(2, &[&arguments as &[&str], &set].concat());
+    let problems = failure["problems"].as_array().unwrap();
+    let places: Vec<_> = problems
+        .iter()
+        .map(|problem| problem["place"].as_str().unwrap())
+        .collect();
+    for place in [
+        "AUTH_SERVICE__PORTT",
+        "AUTH_SERVICE__LOG_LEVEL",
+        "AUTH_SERVICE__PASSWORD_HASH",
+        "AUTH_SERVICE__MASTER_KEY",
+        "wokers in settings.toml",
+        "clock_skew in settings.toml",
+        "--set",
+        "--set hostt",
+    ] {
+        assert!(places.contains(&place), "{place} is not among {places:?}");
+    }
+    assert_eq!(places.len(), 9, "{places:?}");
+    assert!(
+        problems
+            .iter()
+            .all(|problem| problem["fault"].as_str().is_some_and(|fault| !fault.is_empty()))
+    );
+}
+
+#[test]
+fn a_file_with_sections_or_with_names_of_variables_is_told_how_it_is_written() {
+    let desk = Desk::new();
+    let check = |text: &str, said: &str| {
+        desk.write("settings.toml", text);
+        desk.run(&["config", "check", "--config", "settings.toml"])
+            .failed(2, said);
+    };
+    let no_sections =
+        "is not a setting but a section, and there are none: write the names at the top of the file";
+    check(
+        "[server]\nport = 9",
+        &format!("server in settings.toml: {no_sections}"),
+    );
+    check(
+        "[port]\nvalue = 9",
+        &format!("port in settings.toml: {no_sections}"),
+    );
+    check(
+        "[[keys]]\nfile = 'a'",
+        &format!("keys in settings.toml: {no_sections}"),
+    );
+    check(
+        "AUTH_SERVICE__PORT = 9",
+        "AUTH_SERVICE__PORT in settings.toml: is not a setting; did you mean port?",
+    );
+    check(
+        "auth_service__log_level = 'info'",
+        "is not a setting; did you mean log_level?",
+    );
+}
+
+#[test]
+fn a_variable_with_one_underscore_too_few_is_refused() {
+    for (name, meant) in [
+        ("AUTH_SERVICE_PORT", "AUTH_SERVICE__PORT"),
+        ("AUTH_SERVICE_LOG_LEVL", "AUTH_SERVICE__LOG_LEVEL"),
+        ("AUTH_SERVICE_MASTER_KEY_FILE", "AUTH_SERVICE__MASTER_KEY_FILE"),
+        ("AUTH_SERVICE_CONFIG_FILE", "AUTH_SERVICE__CONFIG_FILE"),
+    ] {
+        Desk::new()
+            .with(name, "9")
+            .run(&["config", "check"])
+            .failed(2, &format!("{name}: is not a setting; did you mean {meant}?"));
+    }
+}
+
+#[test]
+fn what_is_nobodys_mistake_is_left_alone() {
+    Desk::new()
+        .with("AUTH_SERVICE_PORT", "tcp://10.0.0.1:8003")
+        .with("AUTH_SERVICE_PORT_8003_TCP_ADDR", "10.0.0.1")
+        .with("AUTH_SERVICE_SERVICE_HOST", "10.0.0.1")
+        .with("AUTH_SERVICE_SERVICE_PORT", "8003")
+        .with("AUTH_SERVICE_OWNER", "somebody")
+        .with("AUTH_SERVICES_PORT", "9")
+        .run(&["config", "check"])
+        .succeeded();
+}
+
+#[test]
+fn a_setting_given_twice_on_the_command_line_is_refused() {
+    let desk = Desk::new();
+    desk.run(&["config", "check", "--set", "port=1", "--set", "PORT=2"])
+        .failed(2, "--set: PORT is set twice on the command line");
+    desk.run(&["serve", "--set", "port=1", "--port", "2"])
+        .failed(2, "--port: PORT is set twice on the command line");
+    assert!(desk.is_empty());
+}
+
+#[test]
+fn the_reference_for_programs_is_a_list_of_all_settings() {
+    let desk = Desk::new();
+    let reference = desk.json(&["config", "reference"]);
+    let names = |list: &serde_json::Value| -> Vec<String> {
+        let lines = list.as_array().unwrap().iter();
+        lines
+            .map(|line| line["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        names(&reference),
+        names(&desk.json(&["config", "check"])["settings"])
+    );
+    let find = |name: &str| {
+        let lines = reference.as_array().unwrap();
+        lines.iter().find(|line| line["name"] == name).unwrap()
+    };
+    assert_eq!(find("PORT")["default"], "8003");
+    assert_eq!(
+        (&find("TLS_CERT_PATH")["available"], &find("MASTER_KEY")["file"]),
+        (&false.into(), &true.into())
+    );
+}
