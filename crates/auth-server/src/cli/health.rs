@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
+use ureq::http::Uri;
 
 use super::failure::Failure;
 use super::output::{Ending, Report, fields};
@@ -16,12 +17,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Which server to ask.
 #[derive(Debug, Args)]
 pub(super) struct HealthArguments {
-    /// The server's base URL [default: the address of the settings]
-    #[arg(long, value_name = "URL")]
+    /// The server's base URL, over plain HTTP [default: the address of the settings]
+    #[arg(long, value_name = "URL", value_parser = base_url)]
     url: Option<String>,
 }
 
-/// Asks.
+/// Checks that an address can be asked. This program has no TLS of its own.
+fn base_url(text: &str) -> Result<String, String> {
+    let url: Option<Uri> = text.parse().ok();
+    match url.as_ref().and_then(Uri::scheme_str) {
+        Some("http") => Ok(text.trim_end_matches('/').to_owned()),
+        Some("https") => Err(
+            "this command speaks plain HTTP only: ask the server behind the proxy, or `curl` the URL with /health and \
+             /ready"
+                .to_owned(),
+        ),
+        _ => Err("must be a URL such as http://127.0.0.1:8003".to_owned()),
+    }
+}
+
+/// Asks whether the server is well, and whether it can serve.
 ///
 /// # Errors
 /// Where nobody answers, or what answers is not this server.
@@ -30,35 +45,77 @@ pub(super) fn run(arguments: &HealthArguments, settings: &Settings) -> Result<Re
         .url
         .clone()
         .unwrap_or_else(|| format!("http://{}", callable(settings.listen.address())));
-    let url = format!("{}/health", base.trim_end_matches('/'));
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .http_status_as_error(false)
         .build()
         .into();
-    let mut answer = agent.get(&url).call().map_err(|error| {
+    let health = ask(&agent, &format!("{base}/health"))?;
+    let readiness = ask(&agent, &format!("{base}/ready"))?;
+    Ok(report(&health, &readiness))
+}
+
+/// What the server said.
+struct Said {
+    status: u16,
+    body: Value,
+}
+
+impl Said {
+    fn is_good(&self) -> bool {
+        self.status == 200
+    }
+
+    fn member(&self, name: &str) -> String {
+        self.body
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or("-")
+            .to_owned()
+    }
+
+    fn missing(&self) -> Vec<&str> {
+        let names = self.body.get("missing").and_then(Value::as_array);
+        names.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+}
+
+fn ask(agent: &ureq::Agent, url: &str) -> Result<Said, Failure> {
+    let mut answer = agent.get(url).call().map_err(|error| {
         Failure::of(&format!("ask {url}"), &error)
             .advise("Is the server running? `auth-service serve` starts it.")
     })?;
     let status = answer.status().as_u16();
-    let body: Value = answer
-        .body_mut()
-        .read_json()
-        .map_err(|error| Failure::of(&format!("read the answer of {url}"), &error))?;
-    Ok(report(status, &body))
+    let body = answer.body_mut().read_json().map_err(|_| {
+        Failure::refused(format!("{url} answers with status {status} and no JSON"))
+            .advise("Is this an auth-service? --url takes its base URL, with BASE_PATH or without.")
+    })?;
+    Ok(Said { status, body })
 }
 
-fn report(status: u16, body: &Value) -> Report {
-    let member = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-    let people = fields(&[
-        ("status", member("status")),
-        ("version", member("version")),
-        ("database", member("database")),
-        ("redis", member("redis")),
-    ]);
+fn report(health: &Said, readiness: &Said) -> Report {
+    let missing = readiness.missing();
+    let mut lines = vec![
+        ("status", health.member("status")),
+        ("ready", if readiness.is_good() { "yes" } else { "no" }.to_owned()),
+        ("version", health.member("version")),
+        ("database", health.member("database")),
+        ("redis", health.member("redis")),
+    ];
+    if !missing.is_empty() {
+        lines.push(("missing", missing.join(", ")));
+    }
+    let mut people = fields(&lines);
+    if missing.contains(&"migrations") {
+        people.push_str("\n\n`auth-service migrate up` brings the database up to date.");
+    }
+    let is_good = health.is_good() && readiness.is_good();
     Report {
-        ending: if status == 200 { Ending::Good } else { Ending::Bad },
-        ..Report::new(people, json!({ "http_status": status, "health": body }))
+        ending: if is_good { Ending::Good } else { Ending::Bad },
+        ..Report::new(
+            people,
+            json!({ "http_status": health.status, "health": health.body, "ready": readiness.is_good(), "missing": missing }),
+        )
     }
 }
 
@@ -75,8 +132,36 @@ mod tests {
     }
 
     #[test]
-    fn only_status_200_is_good() {
-        assert_eq!(report(200, &json!({"status": "healthy"})).ending, Ending::Good);
-        assert_eq!(report(503, &json!({"status": "unhealthy"})).ending, Ending::Bad);
+    fn a_server_is_good_where_it_is_well_and_can_serve() {
+        let said = |status: u16| Said {
+            status,
+            body: json!({"status": "-", "missing": if status == 200 { vec![] } else { vec!["migrations"] }}),
+        };
+        assert_eq!(report(&said(200), &said(200)).ending, Ending::Good);
+        assert_eq!(report(&said(503), &said(200)).ending, Ending::Bad);
+        let pending = report(&said(200), &said(503));
+        assert_eq!(pending.ending, Ending::Bad);
+        assert!(
+            pending.people.contains("missing   migrations"),
+            "{}",
+            pending.people
+        );
+        assert_eq!(pending.programs["missing"], json!(["migrations"]));
+    }
+
+    #[test]
+    fn only_what_can_be_asked_is_a_base_url() {
+        assert_eq!(
+            base_url("http://127.0.0.1:8003/").as_deref(),
+            Ok("http://127.0.0.1:8003")
+        );
+        for (url, said) in [
+            ("foo", "must be a URL"),
+            ("", "must be a URL"),
+            ("http://", "must be a URL"),
+            ("https://auth.example.com", "plain HTTP only"),
+        ] {
+            assert!(base_url(url).unwrap_err().contains(said), "{url}");
+        }
     }
 }

@@ -8,5 +8,6 @@
 mod administration;
 mod desk;
 mod first_start;
+mod health;
 mod settings;
 mod tokens_and_keys;

@@ -1,0 +1,28 @@
+//! `health`: whether a running server is well and can serve.
+
+use crate::desk::Desk;
+
+#[test]
+fn health_is_not_good_while_migrations_are_pending() {
+    let desk = Desk::new();
+    let server = desk.serve();
+    let ask = ["health", "--url", &server.base];
+    assert_eq!(desk.json(&ask)["ready"], true);
+    desk.run(&["migrate", "down", "--yes"]).succeeded();
+    let ran = desk.run(&ask);
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+    assert!(
+        ran.out.contains("missing   migrations") && ran.out.contains("auth-service migrate up"),
+        "{}",
+        ran.out
+    );
+}
+
+#[test]
+fn an_address_that_cannot_be_asked_is_refused_with_what_can() {
+    let desk = Desk::new();
+    desk.run(&["health", "--url", "foo"])
+        .failed(2, "must be a URL such as http://127.0.0.1:8003");
+    desk.run(&["health", "--url", "https://auth.example.com"])
+        .failed(2, "this command speaks plain HTTP only");
+}
