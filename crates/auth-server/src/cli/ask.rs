@@ -101,14 +101,34 @@ fn without_line_break(mut text: String) -> String {
     text
 }
 
-/// Asks on a terminal whether to go on. Elsewhere nobody could answer, so the command itself is the yes.
-///
-/// # Errors
-/// Where the answer is not yes.
-pub(super) fn confirm(question: &str) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Ok(());
+/// Whether a command that destroys something asks first.
+#[derive(Debug, Args)]
+pub(super) struct Consent {
+    /// Don't ask whether to go on; needed where there is no terminal to ask on
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Consent {
+    /// Asks whether to go on, unless the command line has said so already. No terminal is no yes.
+    ///
+    /// # Errors
+    /// Where the answer is not yes, or nobody could give one.
+    pub(super) fn obtain(&self, question: &str) -> Result<(), Failure> {
+        if self.yes {
+            return Ok(());
+        }
+        if !io::stdin().is_terminal() {
+            return Err(
+                Failure::usage(format!("there is no terminal to ask on: {question}"))
+                    .advise("Nothing was changed. Say --yes to go on without being asked."),
+            );
+        }
+        ask(question)
     }
+}
+
+fn ask(question: &str) -> Result<(), Failure> {
     let _ = write!(io::stderr().lock(), "{question} [y/N] ");
     let mut answer = String::new();
     io::stdin()

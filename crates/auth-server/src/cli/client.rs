@@ -15,7 +15,7 @@ use auth_domain::time::Seconds;
 use clap::{ArgAction, Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::ask;
+use super::ask::Consent;
 use super::desk::Desk;
 use super::failure::Failure;
 use super::output::{Report, Table, fields, moment};
@@ -28,6 +28,7 @@ const PAGE: u32 = 500;
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
     /// Register a client; a confidential one's secret is printed once
+    #[command(mut_arg("grants", |grants| grants.required(true)), mut_arg("scope", |scope| scope.required(true)))]
     Create(CreateArguments),
     /// List all clients
     List,
@@ -53,9 +54,8 @@ pub(super) enum ClientCommand {
     Delete {
         #[command(flatten)]
         which: Which,
-        /// Don't ask whether to go on
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -94,25 +94,25 @@ pub(super) struct Terms {
     /// The most its tokens may be good for, such as 'api:read api:write'
     #[arg(long, value_parser = Scope::parse)]
     scope: Option<Scope>,
-    /// How long its access tokens are valid, in seconds
+    /// How long its access tokens are valid, in seconds [a new client: as ACCESS_TOKEN_LIFETIME says, 900]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     access_token_lifetime: Option<u32>,
-    /// How long its refresh tokens are valid, in seconds
+    /// How long its refresh tokens are valid, in seconds [a new client: as REFRESH_TOKEN_LIFETIME says, 2592000]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=31_622_400))]
     refresh_token_lifetime: Option<u32>,
-    /// For how long a used refresh token gives the same successor again, in seconds; 0 is never
+    /// For how long a used refresh token gives the same successor again, in seconds; 0 is never [a new client: 0]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3_600))]
     refresh_retry_window: Option<u32>,
-    /// How long a session may last however often it is refreshed, in seconds; 0 is no limit
+    /// How long a session may last however often it is refreshed, in seconds; 0 is no limit [a new client: 0]
     #[arg(long, value_name = "SECONDS")]
     chain_lifetime: Option<u32>,
-    /// How refusals look to it: rfc or codelab-flutter
+    /// How refusals look to it: rfc or codelab-flutter [a new client: rfc]
     #[arg(long, value_name = "PROFILE", value_parser = WireProfile::parse)]
     wire_profile: Option<WireProfile>,
-    /// The `typ` header of its access tokens: at+jwt or JWT
+    /// The `typ` header of its access tokens: at+jwt or JWT [a new client: at+jwt]
     #[arg(long, value_name = "TYPE", value_parser = AccessTokenType::parse)]
     access_token_type: Option<AccessTokenType>,
-    /// Whether its access tokens carry the session's id
+    /// Whether its access tokens carry the session's id [a new client: false]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set)]
     session_id_in_access_token: Option<bool>,
 }
@@ -139,11 +139,9 @@ pub(super) async fn run(command: ClientCommand, settings: &Settings) -> Result<R
             .await
         }
         ClientCommand::Enable(which) => change(&desk, &which, ClientChange::Enable, "enabled").await,
-        ClientCommand::Delete { which, yes } => {
+        ClientCommand::Delete { which, consent } => {
             find(&desk, &which).await?;
-            if !yes {
-                ask::confirm(&format!("Delete client {} for good?", which.client_id))?;
-            }
+            consent.obtain(&format!("Delete client {} for good?", which.client_id))?;
             change(&desk, &which, ClientChange::Delete, "deleted").await
         }
     }

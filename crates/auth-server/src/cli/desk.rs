@@ -2,7 +2,7 @@
 
 use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::id::{ClientId, UserId};
-use auth_domain::password::check_new_password;
+use auth_domain::password::new_password_faults;
 use auth_domain::ports::{Hashed, PasswordHasher as _, Random, StoreReadiness};
 use auth_domain::secret::{Password, PasswordHash};
 use auth_domain::time::Timestamp;
@@ -45,7 +45,7 @@ impl Desk {
                 world: World::of_system(AGENT),
             }),
             StoreReadiness::MigrationsPending => Err(Failure::refused(format!(
-                "the database at {} is of an older version of this program",
+                "the database at {} has migrations pending",
                 path.display()
             ))
             .advise("Bring it up to date by `auth-service migrate up`.")),
@@ -76,7 +76,7 @@ impl Desk {
 /// Checks a new password against the policy and hashes it.
 ///
 /// # Errors
-/// The rule that it breaks, or a pool that can't be started.
+/// Every rule that it breaks, or a pool that can't be started.
 pub(super) async fn hash_new_password(
     desk: &Desk,
     settings: &Settings,
@@ -84,8 +84,14 @@ pub(super) async fn hash_new_password(
     username: &Username,
     email: &Email,
 ) -> Result<PasswordHash, Failure> {
-    check_new_password(password, username, email, settings.passwords.scheme)
-        .map_err(|fault| Failure::refused(format!("this can't be the password: {fault}")))?;
+    let faults = new_password_faults(password, username, email, settings.passwords.scheme);
+    if !faults.is_empty() {
+        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        return Err(Failure::refused(format!(
+            "this can't be the password: {}",
+            faults.join("; ")
+        )));
+    }
     let pool = compose::start_hashing(settings, &desk.world.random).map_err(StartError::Hashing)?;
     match pool.hash(password).await? {
         Hashed::Done(hash) => Ok(hash),

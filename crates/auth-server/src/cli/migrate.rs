@@ -4,7 +4,7 @@ use auth_storage::{Migrations, OpenError};
 use clap::Subcommand;
 use serde_json::json;
 
-use super::ask;
+use super::ask::Consent;
 use super::failure::Failure;
 use super::output::{Report, Table};
 use crate::settings::Settings;
@@ -15,11 +15,7 @@ pub(super) enum MigrateCommand {
     /// Apply what is pending; makes the database where there is none
     Up,
     /// Take the last migration back, with all the data that it holds
-    Down {
-        /// Don't ask whether to go on
-        #[arg(long)]
-        yes: bool,
-    },
+    Down(Consent),
     /// List all migrations and whether they are applied
     Status,
 }
@@ -32,7 +28,7 @@ pub(super) fn run(command: &MigrateCommand, settings: &Settings) -> Result<Repor
     let migrations = Migrations::of(&settings.database.url);
     match command {
         MigrateCommand::Up => up(&migrations),
-        MigrateCommand::Down { yes } => down(&migrations, settings, *yes),
+        MigrateCommand::Down(consent) => down(&migrations, settings, consent),
         MigrateCommand::Status => status(&migrations),
     }
 }
@@ -51,13 +47,12 @@ fn up(migrations: &Migrations) -> Result<Report, Failure> {
     Ok(Report::new(people, json!({ "applied": applied })))
 }
 
-fn down(migrations: &Migrations, settings: &Settings, yes: bool) -> Result<Report, Failure> {
-    if !yes {
-        let path = settings.database.url.path().display();
-        ask::confirm(&format!(
-            "Take the last migration of {path} back? Its data are lost."
-        ))?;
-    }
+fn down(migrations: &Migrations, settings: &Settings, consent: &Consent) -> Result<Report, Failure> {
+    let path = settings.database.url.path().display();
+    consent.obtain(&format!(
+        "Take the last migration of {path} back? What it holds is lost: with the first one all users, clients, \
+         sessions and audit rows."
+    ))?;
     let undone = migrations.down().map_err(|error| failed(&error))?;
     let people = undone.as_ref().map_or_else(
         || "Nothing was applied.".to_owned(),

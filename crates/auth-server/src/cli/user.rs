@@ -8,7 +8,7 @@ use auth_domain::user::{Email, Login, User, UserStatus, Username};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::ask::{self, PasswordSource};
+use super::ask::{Consent, PasswordSource};
 use super::desk::{Desk, hash_new_password};
 use super::failure::Failure;
 use super::output::{Report, Table, fields, moment};
@@ -17,16 +17,22 @@ use crate::settings::Settings;
 /// How many rows one query brings.
 const PAGE: u32 = 500;
 
+const PASSWORD_RULES: &str = "A password has at least 8 characters and at most 1024 bytes (72 where new hashes are bcrypt's), \
+    among them an upper-case letter, a lower-case letter, a digit and a character that is neither a letter nor a digit, \
+    and no NUL. It is not the user name or the e-mail address.";
+
 /// What to do about users.
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
     /// Create a user
+    #[command(after_help = PASSWORD_RULES)]
     Create(CreateArguments),
     /// List all users
     List,
     /// Show one user
     Show(Whom),
     /// Give a user a new password; ends every session of the user
+    #[command(after_help = PASSWORD_RULES)]
     SetPassword {
         #[command(flatten)]
         whom: Whom,
@@ -41,9 +47,8 @@ pub(super) enum UserCommand {
     Delete {
         #[command(flatten)]
         whom: Whom,
-        /// Don't ask whether to go on
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -93,11 +98,11 @@ pub(super) async fn run(command: UserCommand, settings: &Settings) -> Result<Rep
                 &desk,
                 &find(&desk, &whom).await?,
                 UserChange::Deactivate,
-                "deactivated",
+                "deactivated; every session of the user has ended",
             )
             .await
         }
-        UserCommand::Delete { whom, yes } => delete(&desk, &whom, yes).await,
+        UserCommand::Delete { whom, consent } => delete(&desk, &whom, &consent).await,
     }
 }
 
@@ -174,11 +179,9 @@ async fn set_password(
     change(desk, &user, UserChange::SetPassword(hash), done).await
 }
 
-async fn delete(desk: &Desk, whom: &Whom, yes: bool) -> Result<Report, Failure> {
+async fn delete(desk: &Desk, whom: &Whom, consent: &Consent) -> Result<Report, Failure> {
     let user = find(desk, whom).await?;
-    if !yes {
-        ask::confirm(&format!("Delete user {} for good?", user.username.as_str()))?;
-    }
+    consent.obtain(&format!("Delete user {} for good?", user.username.as_str()))?;
     change(desk, &user, UserChange::Delete, "deleted").await
 }
 

@@ -24,7 +24,11 @@ fn a_user_is_created_listed_changed_and_deleted() {
         (Some("anna"), Some("active"))
     );
     let id = shown["id"].as_str().unwrap();
-    desk.run(&["user", "deactivate", id]).succeeded();
+    let deactivated = desk.run(&["user", "deactivate", id]).succeeded().out;
+    assert!(
+        deactivated.contains("every session of the user has ended"),
+        "{deactivated}"
+    );
     assert_eq!(desk.json(&["user", "list"])[0]["status"], "inactive");
     desk.run(&["user", "activate", "anna"]).succeeded();
     let file = desk.write("new-password", "Another-Horse-8-Battery\n");
@@ -71,6 +75,12 @@ fn a_password_that_breaks_the_policy_is_refused_and_not_repeated() {
         .run_with(&create, "alllowercase1!")
         .failed(1, "a password has an upper-case letter");
     assert!(!refused.err.contains("alllowercase"));
+    desk.run_with(&create, "anna").failed(
+        1,
+        "this can't be the password: a password has at least 8 characters; a password has an upper-case letter; \
+         a password has a digit; a password has a character that is neither a letter nor a digit; \
+         a password is not the user name or the e-mail address",
+    );
     desk.run(&[
         "user",
         "create",
@@ -191,8 +201,9 @@ fn a_client_that_could_never_get_a_token_is_refused() {
     let desk = Desk::new().migrated();
     let create = ["client", "create", "app", "--name", "App"];
     let with = |more: &[&'static str]| desk.run(&[&create, more].concat());
-    with(&["--scope", "a"]).failed(2, "a client needs a grant");
-    with(&["--grant", "password"]).failed(2, "a client needs a scope");
+    with(&["--scope", "a"]).failed(2, "--grant <GRANT>");
+    with(&["--grant", "password"]).failed(2, "--scope <SCOPE>");
+    with(&["--grant", "password", "--scope", ""]).failed(2, "a client needs a scope");
     with(&["--grant", "implicit", "--scope", "a"]).failed(2, "must be one of: password, refresh_token");
     with(&["--grant", "password", "--scope", "a  b"]).failed(2, "separated by single spaces");
     desk.run(&["client", "create", "no", "--name", "N"])
@@ -218,7 +229,10 @@ fn the_schema_is_applied_listed_and_taken_back() {
     );
     assert!(desk.json(&["migrate", "down", "--yes"])["taken_back"].is_string());
     assert!(!is_applied(&desk));
-    desk.run(&["user", "list"]).failed(1, "auth-service migrate up");
+    desk.run(&["user", "list"]).failed(
+        1,
+        "the database at data/auth.db has migrations pending\nBring it up to date by `auth-service migrate up`.",
+    );
 }
 
 #[test]
@@ -229,4 +243,69 @@ fn without_a_database_a_command_says_so_and_makes_none() {
             .failed(1, "there is no database at data/auth.db");
     }
     assert!(desk.is_empty());
+}
+
+#[test]
+fn nothing_is_destroyed_without_a_yes() {
+    let desk = Desk::new().with("AUTH_SERVICE__MASTER_KEY", PASSWORD);
+    desk.serve().stop();
+    let people = |desk: &Desk| desk.json(&["user", "list"]).as_array().unwrap().len();
+    for (command, said) in [
+        (
+            &["user", "delete", "admin"] as &[&str],
+            "Delete user admin for good?",
+        ),
+        (
+            &["client", "delete", "codelab-flutter-app"],
+            "Delete client codelab-flutter-app for good?",
+        ),
+        (
+            &["migrate", "down"],
+            "all users, clients, sessions and audit rows",
+        ),
+    ] {
+        for input in ["", "y\n"] {
+            let refused = desk.run_with(command, input).failed(2, said);
+            assert!(refused.err.contains("Say --yes"), "{}", refused.err);
+        }
+    }
+    assert_eq!(people(&desk), 1);
+    assert_eq!(desk.json(&["client", "list"]).as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_failure_is_told_to_programs_as_they_asked() {
+    let desk = Desk::new();
+    let missing = desk.json_failure(1, &["user", "list"]);
+    assert_eq!(missing["error"], "there is no database at data/auth.db");
+    assert!(missing["advice"].as_str().unwrap().contains("migrate up"));
+    assert_eq!(missing.get("problems"), None);
+    let unreadable = desk.json_failure(2, &["user", "lsit"]);
+    assert_eq!(unreadable["error"], "unrecognized subcommand 'lsit'");
+    assert!(unreadable["advice"].as_str().unwrap().contains("list"));
+    let help = desk.run(&["user", "--help", "--json"]).succeeded();
+    assert!(help.out.contains("Global options:"), "{}", help.out);
+}
+
+#[test]
+fn the_help_says_what_is_needed_and_what_holds_otherwise() {
+    let desk = Desk::new();
+    let create = desk.run(&["client", "create", "--help"]).succeeded().out;
+    let create = create.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (usage, options) = create.split_once("Options:").unwrap();
+    assert!(
+        usage.contains("--name <NAME> --grant <GRANT> --scope <SCOPE> <ID>"),
+        "{usage}"
+    );
+    assert!(
+        options.contains("as ACCESS_TOKEN_LIFETIME says, 900")
+            && options.contains("as REFRESH_TOKEN_LIFETIME says, 2592000"),
+        "{options}"
+    );
+    let update = desk.run(&["client", "update", "--help"]).succeeded().out;
+    assert!(update.contains("update [OPTIONS] <ID>"), "{update}");
+    for command in [["user", "create"], ["user", "set-password"]] {
+        let help = desk.run(&[&command as &[&str], &["--help"]].concat()).succeeded();
+        assert!(help.out.contains("at least 8 characters"), "{}", help.out);
+    }
 }
