@@ -1,6 +1,7 @@
 //! The pool: a few threads of low priority, a bounded queue before them, and the port in front of it.
 
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -101,6 +102,7 @@ impl HashingPool {
                 jobs: Arc::clone(&jobs),
                 random: Arc::clone(random),
                 tally: Arc::clone(&pool.tally),
+                scheme: settings.scheme,
                 computer: Computer::new(settings.scheme),
             };
             let thread = std::thread::Builder::new()
@@ -209,6 +211,7 @@ struct Worker {
     jobs: Arc<Mutex<Receiver<Job>>>,
     random: Arc<dyn Random>,
     tally: Arc<Tally>,
+    scheme: HashScheme,
     computer: Computer,
 }
 
@@ -236,12 +239,20 @@ impl Worker {
         jobs.recv().ok()
     }
 
-    fn answer<T>(&mut self, reply: oneshot::Sender<T>, compute: impl FnOnce(&mut Self) -> T) {
+    fn answer<T>(
+        &mut self,
+        reply: oneshot::Sender<Result<T, Unavailable>>,
+        compute: impl FnOnce(&mut Self) -> Result<T, Unavailable>,
+    ) {
         if reply.is_closed() {
             self.tally.dropped.fetch_add(1, Ordering::AcqRel);
             return;
         }
-        let answer = compute(self);
+        let answer = catch_unwind(AssertUnwindSafe(|| compute(self))).unwrap_or_else(|_| {
+            // Whatever the panic left in the memory of the computation is not worth trusting.
+            self.computer = Computer::new(self.scheme);
+            Err(Unavailable::new("compute a hash", "the computation panicked"))
+        });
         self.tally.computed.fetch_add(1, Ordering::AcqRel);
         // Whoever asked may have gone while this was computed.
         drop(reply.send(answer));

@@ -214,6 +214,31 @@ async fn a_dropped_pool_has_ended_its_threads() {
     assert_eq!(Arc::strong_count(&random), 1);
 }
 
+/// A source of salts that panics when it is asked first.
+struct Faulty(std::sync::Once);
+
+impl Random for Faulty {
+    fn fill(&self, buffer: &mut [u8]) {
+        let mut is_first = false;
+        self.0.call_once(|| is_first = true);
+        assert!(!is_first, "as the test asks");
+        buffer.fill(1);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_job_and_the_thread_takes_the_next() {
+    let random: Arc<dyn Random> = Arc::new(Faulty(std::sync::Once::new()));
+    let pool = start(1, 4, &random);
+    let failed = pool.hash(&Password::new("Correct-Horse-1".to_owned())).await;
+    let failed = failed.expect_err("it panicked");
+    assert!(failed.source.to_string().contains("panicked"));
+    let stored = contract::hash(&pool, "Correct-Horse-1").await;
+    let verified = contract::verify(&pool, "Correct-Horse-1", Some(&stored)).await;
+    assert_eq!(verified, Verified::Yes { is_outdated: false });
+    assert_eq!(pool.figures().pending, 0);
+}
+
 /// A source of salts that notes on which thread, and at which niceness, it is asked.
 #[cfg(target_os = "linux")]
 #[derive(Default)]

@@ -34,6 +34,9 @@ pub(crate) enum StoreError {
     /// Too much is waiting already.
     #[error("too much is waiting for the database")]
     Overloaded,
+    /// The work itself has panicked; nothing of it is stored.
+    #[error("it panicked")]
+    Panicked,
     /// The store has been shut down.
     #[error("the store has been shut down")]
     Closed,
@@ -76,6 +79,7 @@ impl StoreError {
             | Self::NotCommitted(_)
             | Self::NoConnection(_)
             | Self::Overloaded
+            | Self::Panicked
             | Self::Closed => false,
         }
     }

@@ -92,11 +92,12 @@ impl StoreProbe for Adapter {
             .engine
             .read("probe the store", migrations_are_pending)
             .await?;
-        Ok(if pending {
-            StoreReadiness::MigrationsPending
-        } else {
-            StoreReadiness::Ready
-        })
+        if pending {
+            return Ok(StoreReadiness::MigrationsPending);
+        }
+        // Through the writer and its lock: reads go on when nothing can be written any more.
+        self.engine.write("probe the store's writer", |_| Ok(())).await?;
+        Ok(StoreReadiness::Ready)
     }
 }
 

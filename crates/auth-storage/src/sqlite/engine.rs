@@ -78,8 +78,41 @@ async fn settle<T>(
     outcome: oneshot::Receiver<Result<T, StoreError>>,
 ) -> Result<T, Unavailable> {
     let settled = match queued {
-        Ok(()) => outcome.await.unwrap_or(Err(StoreError::Closed)),
+        Ok(()) => outcome.await.unwrap_or(Err(StoreError::Panicked)),
         Err(refused) => Err(refused),
     };
     settled.map_err(|error| error.in_operation(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn panicking(_: &mut Conn) -> Result<(), StoreError> {
+        panic!("as the test asks");
+    }
+
+    #[tokio::test]
+    async fn a_panic_fails_the_work_alone_and_leaves_every_thread_alive() {
+        let folder = TempDir::new().unwrap();
+        let options = StoreOptions {
+            readers: 1,
+            ..StoreOptions::default()
+        };
+        let engine = open(&folder.path().join("new.db"), options).unwrap();
+        for _ in 0..2 {
+            let read = engine.read("read", panicking).await.unwrap_err();
+            assert!(read.source.to_string().contains("panicked"), "{}", read.source);
+            let written = engine.write("write", panicking).await.unwrap_err();
+            assert!(
+                written.source.to_string().contains("panicked"),
+                "{}",
+                written.source
+            );
+            assert_eq!(engine.read("read", |_| Ok(1)).await.unwrap(), 1);
+            assert_eq!(engine.write("write", |_| Ok(2)).await.unwrap(), 2);
+        }
+    }
 }

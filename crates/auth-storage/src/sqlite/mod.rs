@@ -57,6 +57,10 @@ fn connect(file: &str, busy_timeout: Duration) -> Result<Conn, StoreError> {
 
 /// Turns the write-ahead log on, which the file then remembers. Where several processes do so to a new file at once,
 /// the library tells all but one that it is locked without waiting first; so the waiting is done here.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no event tells that another process's lock is gone, and the library does not wait for this one"
+)]
 fn turn_log_on(conn: &mut Conn, busy_timeout: Duration) -> Result<(), StoreError> {
     let deadline = Instant::now() + busy_timeout;
     loop {

@@ -2,6 +2,7 @@
 //!
 //! Threads of our own and not the runtime's: those have no bound that means anything to a database.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -62,7 +63,10 @@ fn spawn(connections: Connections, waiting: Waiting) -> Result<thread::JoinHandl
         .name("store-reader".to_owned())
         .spawn(move || {
             while let Some(query) = next(&waiting) {
-                answer(&connections, query);
+                // Only the query is lost, and its connection, which is dropped while the panic unwinds.
+                if catch_unwind(AssertUnwindSafe(|| answer(&connections, query))).is_err() {
+                    tracing::error!("a query has panicked");
+                }
             }
         })
         .map_err(|error| StoreError::NoConnection(error.to_string()))

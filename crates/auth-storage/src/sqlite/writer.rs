@@ -3,6 +3,7 @@
 //! One sync of the disk serves a whole group. Each command has a savepoint: one that fails is taken back alone. A
 //! group that can't be committed fails every command in it; nothing is ever acknowledged before the commit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
@@ -120,7 +121,9 @@ impl Writer {
     }
 
     fn run(&mut self, mut group: Vec<Box<dyn Command>>) {
-        match self.commit(&mut group) {
+        // Whatever a panic left half done goes with the connection.
+        let committed = catch_unwind(AssertUnwindSafe(|| self.commit(&mut group)));
+        match committed.unwrap_or(Err(StoreError::Panicked)) {
             Ok(()) => answer(group, Ok(())),
             Err(error) => {
                 tracing::error!(%error, commands = group.len(), "a group of writes failed");

@@ -86,12 +86,10 @@ async fn a_lock_held_too_long_is_an_outage_that_ends_with_it() {
     lock.batch_execute("BEGIN IMMEDIATE").expect("the lock is free");
     let refused = stage.audit.record(note("locked")).await;
     assert!(chain(&refused.expect_err("it is locked")).contains("locked"));
-    let readiness = stage
-        .probe
-        .check()
-        .await
-        .expect("readers do not wait for writers");
-    assert_eq!(readiness, StoreReadiness::Ready);
+    let readable = stage.clients.find(&build::client_id(build::FLUTTER)).await;
+    readable.expect("readers do not wait for writers");
+    let probed = stage.probe.check().await;
+    assert!(chain(&probed.expect_err("nothing can be written")).contains("locked"));
     lock.batch_execute("COMMIT").expect("the lock is let go");
     stage
         .audit
@@ -99,6 +97,8 @@ async fn a_lock_held_too_long_is_an_outage_that_ends_with_it() {
         .await
         .expect("the store is there again");
     assert_eq!(stage.audit_rows(), 1);
+    let probed = stage.probe.check().await;
+    assert_eq!(probed.expect("it can be written"), StoreReadiness::Ready);
 }
 
 #[tokio::test]
