@@ -137,6 +137,10 @@ impl Drop for Server {
 }
 
 /// Looks again and again until there is something to see; `None` where there is nothing in time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "another process's doings can only be looked for again and again"
+)]
 pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
