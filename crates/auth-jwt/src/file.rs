@@ -81,6 +81,11 @@ pub(crate) fn private_directory(path: &Path) -> Result<(), KeyError> {
         .mode(0o700)
         .create(path)
         .map_err(KeyError::io("create", path))?;
+    check_private_directory(path)
+}
+
+/// Checks that nobody but its owner can write to a directory.
+pub(crate) fn check_private_directory(path: &Path) -> Result<(), KeyError> {
     let metadata = std::fs::metadata(path).map_err(KeyError::io("inspect", path))?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o022 != 0 {

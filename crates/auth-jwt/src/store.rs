@@ -89,6 +89,20 @@ impl KeyStore {
         Ok(store)
     }
 
+    /// Opens a directory that has keys, and makes nothing: `None` where there is none, or no key in it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_existing(settings: DirectorySettings) -> Result<Option<Self>, KeyError> {
+        let store = Self { settings };
+        let path = store.path();
+        if !path.try_exists().map_err(KeyError::io("look for", path))? {
+            return Ok(None);
+        }
+        file::check_private_directory(path)?;
+        Ok(store.has_keys()?.then_some(store))
+    }
+
     /// Every key of the directory, in the order in which they came.
     ///
     /// # Errors

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use auth_domain::key::KeyState;
 use auth_domain::ports::TokenSigner as _;
-use auth_jwt::{ImportAs, KeyError, KeyRing, KeySource};
+use auth_jwt::{ImportAs, KeyError, KeyRing, KeySource, KeyStore};
 use auth_testkit::MockClock;
 use auth_testkit::clock::START;
 
 use crate::common::{
-    KID_OF_OLD, directory, fixture, kid, mode, pair_of_old, ring, ring_of_old, set_mode, store, try_ring,
-    write,
+    KID_OF_OLD, directory, fixture, kid, mode, pair_of_old, ring, ring_of_old, set_mode, settings, store,
+    try_ring, write,
 };
 
 #[test]
@@ -150,6 +150,29 @@ fn a_first_start_that_was_cut_off_is_taken_up_again() {
         0o600,
     );
     assert!(try_ring(own.path(), &MockClock::default()).is_ok());
+}
+
+#[test]
+fn a_question_makes_no_keys() {
+    let own = directory();
+    let (missing, empty) = (own.path().join("missing"), own.path().join("empty"));
+    std::fs::create_dir(&empty).expect("there is room for a test's files");
+    set_mode(&empty, 0o700);
+    for path in [&missing, &empty] {
+        assert!(
+            KeyStore::open_existing(settings(path))
+                .expect("in order")
+                .is_none()
+        );
+    }
+    assert!(!missing.exists());
+    assert_eq!(std::fs::read_dir(&empty).expect("it is there").count(), 0);
+    store(&empty, START);
+    assert!(
+        KeyStore::open_existing(settings(&empty))
+            .expect("in order")
+            .is_some()
+    );
 }
 
 #[test]

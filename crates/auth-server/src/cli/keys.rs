@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use auth_domain::audit::AuditEvent;
 use auth_domain::key::KeyState;
-use auth_domain::ports::Clock as _;
+use auth_domain::ports::{Clock as _, Unavailable};
 use auth_domain::time::{Seconds, Timestamp};
 use auth_jwt::{ImportAs, KeyDescription, KeyError, KeyStore, Kid};
 use clap::{Args, Subcommand};
@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::ask;
 use super::desk::Desk;
-use super::failure::Failure;
-use super::output::{Report, Table, moment};
+use super::failure::{Failure, causes};
+use super::output::{Ending, Report, Table, moment, print_error};
 use crate::compose;
 use crate::settings::{KeyPlace, Settings};
 use crate::system::SystemClock;
@@ -68,12 +68,16 @@ pub(super) async fn run(command: KeysCommand, settings: &Settings) -> Result<Rep
 /// Where there are none.
 pub(super) fn check_keys_exist(settings: &Settings) -> Result<(), Failure> {
     match &settings.keys.place {
-        KeyPlace::Folder(folder) if !folder.exists() => Err(Failure::refused(format!(
-            "there are no keys in {}",
-            folder.display()
-        ))
-        .advise("`auth-service serve` makes the first one. AUTH_SERVICE__KEYS_DIR says where they are.")),
-        KeyPlace::Folder(_) | KeyPlace::Pair { .. } => Ok(()),
+        KeyPlace::Folder(folder) => {
+            let found = KeyStore::open_existing(compose::key_directory(settings, folder));
+            match found.map_err(|error| failed("open the key directory", &error))? {
+                Some(_) => Ok(()),
+                None => Err(Failure::refused(format!("there are no keys in {}", folder.display())).advise(
+                    "`auth-service serve` makes the first one. AUTH_SERVICE__KEYS_DIR says where they are.",
+                )),
+            }
+        }
+        KeyPlace::Pair { .. } => Ok(()),
     }
 }
 
@@ -130,8 +134,8 @@ async fn rotate(settings: &Settings, immediately: bool) -> Result<Report, Failur
         keys.rotate(now)
     };
     let key = made.map_err(|error| failed("rotate the keys", &error))?;
-    audited(&desk, &key).await?;
-    Ok(announced(&key, "is published"))
+    let row = audited(&desk, &key).await;
+    Ok(concluded(&key, "is published", row))
 }
 
 async fn import(settings: &Settings, arguments: ImportArguments) -> Result<Report, Failure> {
@@ -146,8 +150,8 @@ async fn import(settings: &Settings, arguments: ImportArguments) -> Result<Repor
     let key = open(settings, now)?
         .import(pem.expose_secret().as_bytes(), arguments.kid, purpose, now)
         .map_err(|error| failed("import the key", &error))?;
-    audited(&desk, &key).await?;
-    Ok(announced(&key, "is taken in"))
+    let row = audited(&desk, &key).await;
+    Ok(concluded(&key, "is taken in", row))
 }
 
 fn sweep(settings: &Settings) -> Result<Report, Failure> {
@@ -163,12 +167,31 @@ fn sweep(settings: &Settings) -> Result<Report, Failure> {
     Ok(Report::new(people, json!({ "deleted": removed })))
 }
 
-async fn audited(desk: &Desk, key: &KeyDescription) -> Result<(), Failure> {
+/// What became of a key. It is there whether or not the audit trail says so, and doing it again would add another:
+/// so a row that is missing makes a warning and the exit code, never a failure that hides the key.
+fn concluded(key: &KeyDescription, done: &str, row: Result<(), Unavailable>) -> Report {
+    let report = announced(key, done);
+    let Err(outage) = row else {
+        return report;
+    };
+    print_error(&format!(
+        "auth-service: key {} {done}, but its audit row could not be written: {}\n\
+         Don't repeat the command: that would add another key.",
+        key.kid,
+        causes(&outage)
+    ));
+    Report {
+        ending: Ending::Bad,
+        ..report
+    }
+}
+
+async fn audited(desk: &Desk, key: &KeyDescription) -> Result<(), Unavailable> {
     let event = AuditEvent::KeyRotated {
         kid: key.kid.to_string(),
         activates_at: key.times.activates_at.unix_seconds(),
     };
-    Ok(desk.store.audit.record(desk.audit(event, None, None)).await?)
+    desk.store.audit.record(desk.audit(event, None, None)).await
 }
 
 fn announced(key: &KeyDescription, done: &str) -> Report {
@@ -207,5 +230,35 @@ const fn state(state: KeyState) -> &'static str {
         KeyState::Active => "active",
         KeyState::Retiring => "retiring",
         KeyState::Removed => "removed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use auth_domain::key::KeyTimes;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_audit_row_shows_in_the_exit_code_and_does_not_hide_the_key() {
+        let key = KeyDescription {
+            kid: Kid::parse("next").unwrap(),
+            bits: 2_048,
+            state: KeyState::Published,
+            times: KeyTimes {
+                published_at: Timestamp::default(),
+                activates_at: Timestamp::default(),
+                signed_until: Timestamp::default(),
+            },
+        };
+        let report = concluded(&key, "is published", Err(Unavailable::new("record", "away")));
+        assert_eq!(report.ending, Ending::Bad);
+        assert_eq!(report.programs["kid"], "next");
+        assert!(
+            report.people.contains("Key next is published"),
+            "{}",
+            report.people
+        );
+        assert_eq!(concluded(&key, "is published", Ok(())).ending, Ending::Good);
     }
 }

@@ -104,6 +104,18 @@ fn a_new_key_is_published_before_it_signs() {
 }
 
 #[test]
+fn a_question_makes_no_keys_in_an_empty_directory() {
+    let desk = Desk::new();
+    let keys = desk.path("data/keys");
+    std::fs::create_dir_all(&keys).unwrap();
+    for question in [["keys", "list"], ["keys", "sweep"], ["token", "inspect"]] {
+        desk.run_with(&question, "x.y.z")
+            .failed(1, "there are no keys in data/keys");
+        assert_eq!(std::fs::read_dir(&keys).unwrap().count(), 0, "{question:?}");
+    }
+}
+
+#[test]
 fn a_key_made_elsewhere_is_taken_in_under_its_name() {
     let (elsewhere, desk) = (Desk::new(), Desk::new());
     elsewhere.serve().stop();
