@@ -199,6 +199,25 @@ impl KeyStore {
         Ok(removed)
     }
 
+    /// The key files that the manifest does not name: left by a deletion that failed or a process that died, or put
+    /// there by somebody. They are good for nothing here, but still private keys.
+    ///
+    /// # Errors
+    /// A file system that refuses.
+    pub fn strays(&self) -> Result<Vec<PathBuf>, KeyError> {
+        // Under the lock: a key that is being added has its file before its entry.
+        let _lock = file::lock_directory(self.path())?;
+        let manifest = self.manifest()?;
+        let mut files = self.key_files()?;
+        files.retain(|file| {
+            !manifest
+                .keys
+                .iter()
+                .any(|record| *file == self.key_path(&record.kid))
+        });
+        Ok(files)
+    }
+
     /// Publishes the next key where the interval says so.
     pub(crate) fn rotate_if_due(&self, now: Timestamp) -> Result<Option<KeyDescription>, KeyError> {
         let Some(interval) = self.settings.rotation_interval else {
@@ -282,14 +301,20 @@ impl KeyStore {
     }
 
     fn has_stray_keys(&self) -> Result<bool, KeyError> {
+        Ok(!self.key_files()?.is_empty())
+    }
+
+    fn key_files(&self) -> Result<Vec<PathBuf>, KeyError> {
         let entries = std::fs::read_dir(self.path()).map_err(KeyError::io("list", self.path()))?;
+        let mut files = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(KeyError::io("list", self.path()))?;
-            if Path::new(&entry.file_name()).extension() == Some("pem".as_ref()) {
-                return Ok(true);
+            let path = entry.map_err(KeyError::io("list", self.path()))?.path();
+            if path.extension() == Some("pem".as_ref()) {
+                files.push(path);
             }
         }
-        Ok(false)
+        files.sort();
+        Ok(files)
     }
 
     /// First start. An empty manifest is written before the first key, so that a crash in between leaves a

@@ -176,6 +176,17 @@ fn a_question_makes_no_keys() {
 }
 
 #[test]
+fn a_key_file_that_the_manifest_does_not_name_is_reported_and_left_alone() {
+    let own = directory();
+    let store = store(own.path(), START);
+    assert!(store.strays().expect("in order").is_empty());
+    let left = write(&own.path().join("left.pem"), &fixture("private_key.pem"), 0o600);
+    assert_eq!(store.sweep(START).expect("in order"), []);
+    assert_eq!(store.strays().expect("in order"), std::slice::from_ref(&left));
+    assert!(left.exists());
+}
+
+#[test]
 fn a_damaged_manifest_stops_the_start() {
     for content in [
         "",

@@ -99,9 +99,9 @@ fn failed(operation: &str, error: &KeyError) -> Failure {
 fn list(settings: &Settings) -> Result<Report, Failure> {
     check_keys_exist(settings)?;
     let now = SystemClock.now();
-    let keys = open(settings, now)?
-        .list(now)
-        .map_err(|error| failed("list the keys", &error))?;
+    let store = open(settings, now)?;
+    let keys = store.list(now).map_err(|error| failed("list the keys", &error))?;
+    warn_of_strays(&store)?;
     let mut table = Table::new(&[
         "kid",
         "state",
@@ -157,14 +157,30 @@ async fn import(settings: &Settings, arguments: ImportArguments) -> Result<Repor
 fn sweep(settings: &Settings) -> Result<Report, Failure> {
     check_keys_exist(settings)?;
     let now = SystemClock.now();
-    let removed = open(settings, now)?
+    let store = open(settings, now)?;
+    let removed = store
         .sweep(now)
         .map_err(|error| failed("sweep the keys", &error))?;
+    warn_of_strays(&store)?;
     let people = match removed.len() {
         0 => "Every key is still good for something.".to_owned(),
         count => format!("{count} deleted."),
     };
     Ok(Report::new(people, json!({ "deleted": removed })))
+}
+
+/// Says which private keys lie about without being in use. They may be somebody's: none is deleted.
+fn warn_of_strays(store: &KeyStore) -> Result<(), Failure> {
+    let strays = store
+        .strays()
+        .map_err(|error| failed("look for stray keys", &error))?;
+    for stray in strays {
+        print_error(&format!(
+            "auth-service: {} is not in keyring.json, so it is no key in use: delete it if nobody needs it",
+            stray.display()
+        ));
+    }
+    Ok(())
 }
 
 /// What became of a key. It is there whether or not the audit trail says so, and doing it again would add another:
