@@ -1,16 +1,16 @@
 //! The first start: the built-in clients and the user `admin`, made once. Generated secrets are handed back to be
 //! printed, and kept nowhere; none is in the code.
 
-use auth_domain::audit::AuditEvent;
+use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::client::{Client, ClientAuthentication, ClientPolicy, ClientStatus, GrantType, WireProfile};
 use auth_domain::id::{ClientId, RowId, UserId};
 use auth_domain::password::{PasswordFault, check_new_password};
-use auth_domain::ports::admin::{ClientCreated, UserCreated};
-use auth_domain::ports::{Hashed, PasswordHasher, Random, Unavailable};
+use auth_domain::ports::admin::Founders;
+use auth_domain::ports::{Hashed, PasswordHasher, Random, Unavailable, UserKey};
 use auth_domain::scope::Scope;
 use auth_domain::secret::{ClientSecret, ClientSecretHash, Password, PasswordHash};
 use auth_domain::time::Seconds;
-use auth_domain::user::{Email, User, UserStatus, Username};
+use auth_domain::user::{Email, Login, User, UserStatus, Username};
 use auth_storage::Store;
 
 use crate::compose::World;
@@ -42,28 +42,8 @@ pub enum AdminPassword {
     MasterKey(Option<PasswordFault>),
 }
 
-/// Whether anybody could get a token from this store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inhabitants {
-    /// Whether there is a user.
-    pub has_users: bool,
-    /// Whether there is a client.
-    pub has_clients: bool,
-}
-
-/// Looks whether there is anybody.
-///
-/// # Errors
-/// Where the store is away.
-pub async fn inhabitants(store: &Store) -> Result<Inhabitants, Unavailable> {
-    Ok(Inhabitants {
-        has_users: !store.user_directory.list(None, 1).await?.is_empty(),
-        has_clients: !store.client_directory.list(None, 1).await?.is_empty(),
-    })
-}
-
-/// Makes the built-in clients and `admin` where the store holds no user and no client at all: what an operator has
-/// deleted later does not come back.
+/// Makes the built-in clients where the store holds no client at all, and `admin` where it holds no user at all; in
+/// one transaction, so that a kill leaves no half of it.
 ///
 /// # Errors
 /// Where the store or the hashing pool is away, or a built-in is not well-formed.
@@ -73,31 +53,55 @@ pub async fn first_start(
     hasher: &dyn PasswordHasher,
     world: &World,
 ) -> Result<FirstStart, Unavailable> {
-    let found = inhabitants(store).await?;
-    if found.has_users || found.has_clients {
+    if is_inhabited(store).await? {
         return Ok(FirstStart::default());
     }
-    // Hashed before anything is stored, so that all is stored within a moment.
     let random = &*world.random;
     let master_key = settings.passwords.master_key.clone();
     let password = master_key.clone().unwrap_or_else(|| generate_password(random));
     let admin = admin(hash(hasher, &password).await?, world).map_err(malformed)?;
-    let is_ours = store_admin(store, &admin, world).await?;
+    let weakness = check_new_password(
+        &password,
+        &admin.username,
+        &admin.email,
+        settings.passwords.scheme,
+    )
+    .err();
     let internal_secret = ClientSecret::generate(random);
-    let [flutter, internal] = built_in_clients(settings, &internal_secret, world).map_err(malformed)?;
-    store_client(store, flutter, world).await?;
-    let is_internal_ours = store_client(store, internal, world).await?;
+    let clients = built_in_clients(settings, &internal_secret, world).map_err(malformed)?;
+    let founders = Founders {
+        admin: audited_admin(admin, world),
+        clients: clients.map(|client| audited_client(client, world)).into(),
+    };
+    let founded = store.founding.found(founders).await?;
     let told = match master_key {
-        Some(key) => {
-            let scheme = settings.passwords.scheme;
-            AdminPassword::MasterKey(check_new_password(&key, &admin.username, &admin.email, scheme).err())
-        }
+        Some(_) => AdminPassword::MasterKey(weakness),
         None => AdminPassword::Generated(password),
     };
     Ok(FirstStart {
-        admin: is_ours.then_some(told),
-        internal_secret: is_internal_ours.then_some(internal_secret),
+        admin: founded.admin.then_some(told),
+        internal_secret: founded.clients.then_some(internal_secret),
     })
+}
+
+/// Whether there is nothing to make, which spares each later start the hashing of a password.
+async fn is_inhabited(store: &Store) -> Result<bool, Unavailable> {
+    let has_users = !store.user_directory.list(None, 1).await?.is_empty();
+    Ok(has_users && !store.client_directory.list(None, 1).await?.is_empty())
+}
+
+/// Whether the built-in user and the built-in public client are both there.
+///
+/// # Errors
+/// Where the store is away.
+pub async fn can_admin_sign_in(store: &Store) -> Result<bool, Unavailable> {
+    let user = UserKey::Login(Login::parse(ADMIN));
+    let has_admin = store.user_directory.find(&user).await?.is_some();
+    let clients = store.client_directory.list(None, u32::MAX).await?;
+    Ok(has_admin
+        && clients
+            .iter()
+            .any(|client| client.client_id.as_str() == FLUTTER_CLIENT))
 }
 
 type Malformed = Box<dyn std::error::Error + Send + Sync>;
@@ -174,29 +178,21 @@ fn built_in_clients(
     Ok([flutter, internal])
 }
 
-/// Says whether it was this process that made it.
-async fn store_admin(store: &Store, admin: &User, world: &World) -> Result<bool, Unavailable> {
+fn audited_admin(admin: User, world: &World) -> (User, AuditRecord) {
     let event = AuditEvent::UserCreated {
         username: ADMIN.to_owned(),
     };
-    let row = world.audit(event, Some(admin.id), None);
-    match store.user_directory.create(admin.clone(), row).await? {
-        UserCreated::Created => Ok(true),
-        UserCreated::UsernameTaken | UserCreated::EmailTaken => Ok(false),
-    }
+    let record = world.audit(event, Some(admin.id), None);
+    (admin, record)
 }
 
-/// Says whether it was this process that made it.
-async fn store_client(store: &Store, client: Client, world: &World) -> Result<bool, Unavailable> {
+fn audited_client(client: Client, world: &World) -> (Client, AuditRecord) {
     let event = AuditEvent::ClientCreated {
         confidential: client.authentication.is_confidential(),
         scope: client.allowed_scopes.clone(),
     };
-    let row = world.audit(event, None, Some(client.client_id.clone()));
-    match store.client_directory.create(client, row).await? {
-        ClientCreated::Created => Ok(true),
-        ClientCreated::Taken => Ok(false),
-    }
+    let record = world.audit(event, None, Some(client.client_id.clone()));
+    (client, record)
 }
 
 const UPPER: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZ";

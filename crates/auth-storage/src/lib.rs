@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth_domain::ports::admin::{ClientDirectory, UserDirectory};
+use auth_domain::ports::admin::{ClientDirectory, Founding, UserDirectory};
 use auth_domain::ports::{AuditTrail, Clients, Sessions, StoreProbe, Users};
 
 mod error;
@@ -90,6 +90,7 @@ pub struct Store {
     pub probe: Arc<dyn StoreProbe>,
     pub user_directory: Arc<dyn UserDirectory>,
     pub client_directory: Arc<dyn ClientDirectory>,
+    pub founding: Arc<dyn Founding>,
     engine: Arc<sqlite::Engine>,
 }
 
@@ -119,7 +120,8 @@ pub fn open(url: &DatabaseUrl, options: StoreOptions) -> Result<Store, OpenError
         audit: adapter.clone(),
         probe: adapter.clone(),
         user_directory: adapter.clone(),
-        client_directory: adapter,
+        client_directory: adapter.clone(),
+        founding: adapter,
         engine,
     })
 }

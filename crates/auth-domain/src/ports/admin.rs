@@ -10,6 +10,32 @@ use crate::secret::{ClientSecretHash, PasswordHash};
 use crate::time::Timestamp;
 use crate::user::User;
 
+/// The first start: what a store without inhabitants begins with.
+#[async_trait]
+pub trait Founding: Send + Sync {
+    /// Stores the first user where there is no user at all, and the first clients where there is no client at all,
+    /// each with its audit row: all in one transaction. Of several calls at once, exactly one stores each kind.
+    async fn found(&self, founders: Founders) -> Result<Founded, Unavailable>;
+}
+
+/// Whom a store begins with, each with the audit row about it.
+#[derive(Debug, Clone)]
+pub struct Founders {
+    /// The first user.
+    pub admin: (User, AuditRecord),
+    /// The first clients.
+    pub clients: Vec<(Client, AuditRecord)>,
+}
+
+/// What a call has stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Founded {
+    /// Whether it was the first user.
+    pub admin: bool,
+    /// Whether it was the first clients.
+    pub clients: bool,
+}
+
 /// The users, for operators.
 #[async_trait]
 pub trait UserDirectory: Send + Sync {

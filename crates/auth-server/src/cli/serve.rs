@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
 use super::failure::Failure;
-use super::output::{print, print_error};
+use super::output::print;
 use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL_CLIENT};
 use crate::compose::{self, Application, StartError, World};
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
@@ -75,8 +75,15 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
         world,
         ..
     } = &application;
+    print(&greeting(settings, address));
     let first = bootstrap::first_start(settings, store, &**hashing, world).await?;
-    let inhabitants = bootstrap::inhabitants(store).await?;
+    // Right after the commit and before anything else can fail: nobody else knows them.
+    if let Some(told) = secrets(&first) {
+        print(&told);
+    }
+    if bootstrap::can_admin_sign_in(store).await? {
+        print(&first_token(settings, address));
+    }
     let server = http::serve(
         application.services.clone(),
         compose::http_settings(&settings.listen),
@@ -85,13 +92,6 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     .map_err(StartError::Http)?;
     let keys = application.keys.clone();
     let tending = actix_web::rt::spawn(compose::tend_keys(keys, store.clone(), world.clone()));
-    print(&greeting(settings, address));
-    if let Some(told) = secrets(&first) {
-        print(&told);
-    }
-    if !inhabitants.has_users || !inhabitants.has_clients {
-        print_error(NOBODY);
-    }
     tracing::info!(event_type = "started", address = %address, version = env!("CARGO_PKG_VERSION"), "serving");
     let handle = server.handle();
     actix_web::rt::spawn(async move {
@@ -130,11 +130,7 @@ impl StopSignals {
     }
 }
 
-const NOBODY: &str = "auth-service: nobody can get a token: there is no user or no client yet. \
-                      `auth-service user create` and `auth-service client create` make them.";
-
 fn greeting(settings: &Settings, address: SocketAddr) -> String {
-    let base = format!("http://{}", callable(address));
     let keys = match &settings.keys.place {
         KeyPlace::Folder(folder) => folder.display().to_string(),
         KeyPlace::Pair { private, .. } => private.display().to_string(),
@@ -143,14 +139,20 @@ fn greeting(settings: &Settings, address: SocketAddr) -> String {
         "CodeLab Auth Service {version} listens on http://{address}\n\
          \x20 database  {database}\n\
          \x20 keys      {keys}\n\
-         \x20 issuer    {issuer}\n\
-         \n\
-         A first token:\n\
-         \x20 curl {base}{prefix}/oauth/token -d grant_type=password -d client_id={FLUTTER_CLIENT} \\\n\
-         \x20      -d username=admin --data-urlencode 'password=…'",
+         \x20 issuer    {issuer}",
         version = env!("CARGO_PKG_VERSION"),
         database = settings.database.url.path().display(),
         issuer = settings.tokens.issuer.url,
+    )
+}
+
+/// How `admin` gets a token by the built-in public client.
+fn first_token(settings: &Settings, address: SocketAddr) -> String {
+    format!(
+        "\nA first token:\n\
+         \x20 curl http://{base}{prefix}/oauth/token -d grant_type=password -d client_id={FLUTTER_CLIENT} \\\n\
+         \x20      -d username=admin --data-urlencode 'password=…'",
+        base = callable(address),
         prefix = settings.listen.base_path,
     )
 }
@@ -182,7 +184,9 @@ fn secrets(first: &FirstStart) -> Option<String> {
     let made: Vec<_> = admin.into_iter().chain(internal).collect();
     (!made.is_empty()).then(|| {
         format!(
-            "\nMade at this first start, kept nowhere and never shown again:\n{}\n",
+            "\nMade at this first start, kept nowhere and never shown again:\n{}\n\
+             Lost? `auth-service user set-password admin` and `auth-service client rotate-secret {INTERNAL_CLIENT}` \
+             make new ones.",
             made.join("\n")
         )
     })

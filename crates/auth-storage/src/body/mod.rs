@@ -7,6 +7,7 @@
 
 mod audit;
 mod clients;
+mod founding;
 mod ports;
 mod sessions;
 mod users;

@@ -7,7 +7,8 @@ use auth_domain::audit::AuditRecord;
 use auth_domain::client::Client;
 use auth_domain::id::{ClientId, SessionId, UserId};
 use auth_domain::ports::admin::{
-    Changed, ClientChange, ClientCreated, ClientDirectory, UserChange, UserCreated, UserDirectory,
+    Changed, ClientChange, ClientCreated, ClientDirectory, Founded, Founders, Founding, UserChange,
+    UserCreated, UserDirectory,
 };
 use auth_domain::ports::{
     AuditTrail, Clients, Sessions, StoreProbe, StoreReadiness, Unavailable, UserKey, Users,
@@ -16,7 +17,7 @@ use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, Se
 use auth_domain::time::Timestamp;
 use auth_domain::user::{Login, User};
 
-use super::{Engine, audit, clients, migrations_are_pending, sessions, users};
+use super::{Engine, audit, clients, founding, migrations_are_pending, sessions, users};
 
 /// Every port of the store.
 pub(crate) struct Adapter {
@@ -98,6 +99,15 @@ impl StoreProbe for Adapter {
         // Through the writer and its lock: reads go on when nothing can be written any more.
         self.engine.write("probe the store's writer", |_| Ok(())).await?;
         Ok(StoreReadiness::Ready)
+    }
+}
+
+#[async_trait]
+impl Founding for Adapter {
+    async fn found(&self, founders: Founders) -> Result<Founded, Unavailable> {
+        self.engine
+            .write("make the built-ins", move |conn| founding::found(conn, &founders))
+            .await
     }
 }
 

@@ -85,6 +85,7 @@ pub(crate) fn stage_of(store: &Store, file: File) -> Stage {
         probe: Arc::clone(&store.probe),
         user_directory: Arc::clone(&store.user_directory),
         client_directory: Arc::clone(&store.client_directory),
+        founding: Arc::clone(&store.founding),
         inside: Arc::new(file),
     }
 }

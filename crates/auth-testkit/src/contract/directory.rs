@@ -8,7 +8,9 @@ use auth_domain::client::{
     WireProfile,
 };
 use auth_domain::context::RequestContext;
-use auth_domain::ports::admin::{Changed, ClientChange, ClientCreated, UserChange, UserCreated};
+use auth_domain::ports::admin::{
+    Changed, ClientChange, ClientCreated, Founded, Founders, UserChange, UserCreated,
+};
 use auth_domain::ports::{StoreReadiness, UserKey};
 use auth_domain::refusal::GrantFault;
 use auth_domain::secret::{ClientSecret, ClientSecretHash};
@@ -27,6 +29,73 @@ fn assert_same_user(stored: &User, expected: &User) {
 
 fn email(text: &str) -> Email {
     Email::parse(text).expect("a good address")
+}
+
+fn founders(by: &str) -> Founders {
+    let clients = [
+        build::flutter_client(),
+        build::confidential_client("internal", by),
+    ];
+    Founders {
+        admin: (build::user("admin"), note(&format!("admin by {by}"))),
+        clients: clients
+            .map(|client| {
+                let record = note(&format!("{} by {by}", client.client_id));
+                (client, record)
+            })
+            .into(),
+    }
+}
+
+async fn found(stage: &Stage, by: &str) -> (bool, bool) {
+    let founded = stage.founding.found(founders(by)).await;
+    let Founded { admin, clients } = founded.expect("the store is there");
+    (admin, clients)
+}
+
+/// An empty store takes all founders with their audit rows, once.
+pub async fn an_empty_store_is_founded_once(stage: Stage) {
+    assert_eq!(found(&stage, "one").await, (true, true));
+    assert_eq!(found(&stage, "other").await, (false, false));
+    assert_eq!(stage.audit_rows(), 3);
+    let internal = find_client(&stage, "internal").await.expect("it is there");
+    assert_eq!(internal, build::confidential_client("internal", "one"));
+    assert!(find_client(&stage, build::FLUTTER).await.is_some());
+    assert_eq!(
+        stage.user(build::user("admin").id).await.username.as_str(),
+        "admin"
+    );
+}
+
+/// One user suppresses the first user and not the first clients; one client the reverse.
+pub async fn only_the_kind_that_is_missing_is_founded(stage: Stage) {
+    stage.create_user(&build::user("bob")).await;
+    assert_eq!(found(&stage, "one").await, (false, true));
+    assert_eq!(stage.audit_rows(), 3);
+    let bob = build::user("bob").id;
+    let gone = stage
+        .user_directory
+        .change(bob, UserChange::Delete, after(1), note("gone"));
+    assert_eq!(gone.await.expect("the store is there"), Changed::Changed);
+    assert_eq!(found(&stage, "other").await, (true, false));
+    assert_eq!(stage.audit_rows(), 5);
+}
+
+/// Of many instances that start at once, each kind is stored by exactly one.
+pub async fn of_founders_at_once_each_kind_is_stored_by_one(stage: Stage) {
+    let starts: Vec<_> = (0..8)
+        .map(|n| {
+            let stage = stage.clone();
+            tokio::spawn(async move { found(&stage, &n.to_string()).await })
+        })
+        .collect();
+    let mut winners = Vec::new();
+    for start in starts {
+        winners.push(start.await.expect("no start panics"));
+    }
+    assert_eq!(winners.iter().filter(|won| **won == (true, true)).count(), 1);
+    assert_eq!(winners.iter().filter(|won| **won == (false, false)).count(), 7);
+    assert_eq!(stage.audit_rows(), 3);
 }
 
 /// Every column of a user survives the round trip.

@@ -52,6 +52,9 @@ macro_rules! store_contract {
             no_chain_survives_a_revocation_that_races_a_rotation,
         }
         $crate::each_rule! { $make; directory:
+            an_empty_store_is_founded_once,
+            only_the_kind_that_is_missing_is_founded,
+            of_founders_at_once_each_kind_is_stored_by_one,
             a_user_is_found_as_it_was_stored,
             a_user_is_found_by_name_and_by_address_in_any_case,
             names_and_addresses_are_unique,

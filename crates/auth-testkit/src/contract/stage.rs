@@ -6,7 +6,7 @@ use std::sync::Arc;
 use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::client::Client;
 use auth_domain::id::{JtiHash, RowId, SessionId, UserId};
-use auth_domain::ports::admin::{ClientCreated, ClientDirectory, UserCreated, UserDirectory};
+use auth_domain::ports::admin::{ClientCreated, ClientDirectory, Founding, UserCreated, UserDirectory};
 use auth_domain::ports::{AuditTrail, Clients, Sessions, StoreProbe, UserKey, Users};
 use auth_domain::session::{
     NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionView,
@@ -29,6 +29,7 @@ pub struct Stage {
     pub probe: Arc<dyn StoreProbe>,
     pub user_directory: Arc<dyn UserDirectory>,
     pub client_directory: Arc<dyn ClientDirectory>,
+    pub founding: Arc<dyn Founding>,
     /// What is stored, past the ports.
     pub inside: Arc<dyn Inside>,
 }
@@ -98,6 +99,7 @@ impl From<FakeStore> for Stage {
             probe: store.clone(),
             user_directory: store.clone(),
             client_directory: store.clone(),
+            founding: store.clone(),
             inside: store,
         }
     }

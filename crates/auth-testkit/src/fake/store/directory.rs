@@ -7,7 +7,8 @@ use auth_domain::audit::AuditRecord;
 use auth_domain::client::{Client, ClientAuthentication, ClientStatus};
 use auth_domain::id::{ClientId, UserId};
 use auth_domain::ports::admin::{
-    Changed, ClientChange, ClientCreated, ClientDirectory, UserChange, UserCreated, UserDirectory,
+    Changed, ClientChange, ClientCreated, ClientDirectory, Founded, Founders, Founding, UserChange,
+    UserCreated, UserDirectory,
 };
 use auth_domain::ports::{Unavailable, UserKey};
 use auth_domain::session::{Revocation, RevocationReason, RevocationTarget};
@@ -15,6 +16,30 @@ use auth_domain::time::Timestamp;
 use auth_domain::user::{Login, User, UserStatus};
 
 use super::{FakeStore, State};
+
+#[async_trait]
+impl Founding for FakeStore {
+    async fn found(&self, founders: Founders) -> Result<Founded, Unavailable> {
+        self.call("make the built-ins", |state| {
+            let founded = Founded {
+                admin: state.users.is_empty(),
+                clients: state.clients.is_empty() && !founders.clients.is_empty(),
+            };
+            if founded.admin {
+                let (admin, audit) = founders.admin;
+                state.users.insert(admin.id, admin);
+                state.audit.push(audit);
+            }
+            if founded.clients {
+                for (client, audit) in founders.clients {
+                    state.clients.insert(client.client_id.clone(), client);
+                    state.audit.push(audit);
+                }
+            }
+            founded
+        })
+    }
+}
 
 #[async_trait]
 impl UserDirectory for FakeStore {
