@@ -311,6 +311,7 @@ fn place(key: Key, source: &Source) -> String {
         Source::Default => format!("AUTH_SERVICE__{name}"),
         Source::File(path) => format!("{} in {}", name.to_ascii_lowercase(), path.display()),
         Source::Variable(variable) | Source::SecretFile(variable) => variable.clone(),
+        Source::Flag(flag @ "--set") => format!("{flag} {name}"),
         Source::Flag(flag) => (*flag).to_owned(),
     }
 }

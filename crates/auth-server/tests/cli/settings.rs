@@ -37,7 +37,7 @@ fn a_wrong_value_is_named_with_its_source_and_what_would_be_right() {
     );
     assert!(
         ran.err
-            .contains("--set: 'none' must be a whole number from 1 to 256"),
+            .contains("--set WORKERS: 'none' must be a whole number from 1 to 256"),
         "{}",
         ran.err
     );
@@ -159,6 +159,7 @@ fn every_source_is_searched_for_faults_before_the_first_is_told() {
         "wokers in settings.toml",
         "clock_skew in settings.toml",
         "--set",
+        "--set RSA_BITS",
         "--set hostt",
     ] {
         assert!(places.contains(&place), "{place} is not among {places:?}");
