@@ -1,5 +1,6 @@
 //! `POST /oauth/token`: parse, one call, render.
 
+use std::panic::resume_unwind;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use auth_domain::refusal::{Refusal, RequestFault};
 use auth_domain::request::TokenRequest;
 use auth_domain::token_service::{Answer, Facts, Outcome};
 use futures::StreamExt;
+use tokio::task::JoinError;
 use zeroize::Zeroizing;
 
 use super::incoming::Incoming;
@@ -53,25 +55,51 @@ pub(super) async fn issue(
     state: Data<State>,
 ) -> HttpResponse {
     let stopwatch = Stopwatch::start();
-    let answer = match parse(request.headers(), body).await {
-        Ok(token_request) => {
-            state
-                .services
-                .tokens
-                .issue(token_request, &incoming.context)
-                .await
+    let incoming = incoming.into_inner();
+    match parse(request.headers(), body).await {
+        Ok(request) => to_the_end(carry_out(request, incoming, state, stopwatch)).await,
+        Err(refusal) => {
+            let answer = Answer {
+                facts: Facts::default(),
+                outcome: Outcome::Refused(refusal),
+            };
+            report(&answer, &incoming, &state, stopwatch)
         }
-        Err(refusal) => Answer {
-            facts: Facts::default(),
-            outcome: Outcome::Refused(refusal),
-        },
-    };
-    let response = wire::render(&answer);
+    }
+}
+
+async fn carry_out(
+    request: TokenRequest,
+    incoming: Rc<Incoming>,
+    state: Data<State>,
+    stopwatch: Stopwatch,
+) -> HttpResponse {
+    let answer = state.services.tokens.issue(request, &incoming.context).await;
+    report(&answer, &incoming, &state, stopwatch)
+}
+
+fn report(answer: &Answer, incoming: &Incoming, state: &State, stopwatch: Stopwatch) -> HttpResponse {
+    let response = wire::render(answer);
     let status = response.status().as_u16();
     state
         .telemetry
-        .token_answered(&answer, &incoming, status, stopwatch.elapsed());
+        .token_answered(answer, incoming, status, stopwatch.elapsed());
     response
+}
+
+/// Carries work to its end though the client hangs up meanwhile: what has been counted is corrected, what has been
+/// refused is audited, and every request has its line in the log.
+async fn to_the_end<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
+    match actix_web::rt::spawn(work)
+        .await
+        .map_err(JoinError::try_into_panic)
+    {
+        Ok(done) => done,
+        // The edge answers it.
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The worker itself is ending, and nobody is left to be answered.
+        Err(Err(_)) => std::future::pending().await,
+    }
 }
 
 async fn parse(headers: &HeaderMap, body: Payload) -> Result<TokenRequest, Refusal> {

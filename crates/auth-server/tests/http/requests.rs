@@ -1,8 +1,15 @@
 //! Good token requests: what comes back, and in how many ways one may ask.
 
+use std::sync::Arc;
+
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use async_trait::async_trait;
 use auth_domain::client::Client;
-use auth_testkit::build;
+use auth_domain::ports::{Hashed, PasswordHasher, Unavailable, Verified};
+use auth_domain::secret::{Password, PasswordHash};
+use auth_domain::throttle::{AccountKey, CounterKey};
+use auth_testkit::fake::FakeHasher;
+use auth_testkit::{TestBed, build};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -140,4 +147,48 @@ async fn the_audit_trail_knows_where_a_request_came_from() {
     assert_eq!(context.ip, Some("192.0.2.1".parse().unwrap()));
     assert_eq!(context.user_agent.as_deref(), Some("app/1?0"));
     assert_eq!(context.correlation_id, "test-1");
+}
+
+/// A hasher that takes its time, as the real one does.
+struct Slow(FakeHasher);
+
+#[async_trait]
+impl PasswordHasher for Slow {
+    async fn verify(
+        &self,
+        password: &Password,
+        stored: Option<&PasswordHash>,
+    ) -> Result<Verified, Unavailable> {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        self.0.verify(password, stored).await
+    }
+
+    async fn hash(&self, password: &Password) -> Result<Hashed, Unavailable> {
+        self.0.hash(password).await
+    }
+}
+
+#[actix_web::test]
+async fn a_login_goes_to_its_end_though_the_client_hangs_up() {
+    let bed = TestBed::default();
+    let rig = Rig::with_hasher(bed.clone(), Arc::new(Slow(bed.hasher.clone())));
+    rig.post_and_hang_up(&login(PUBLIC, build::ALICE, build::ALICE_PASSWORD))
+        .await;
+    rig.post_and_hang_up(&login(PUBLIC, build::ALICE, "wrong")).await;
+    let trail = bed.store.audit_trail();
+    let events: Vec<_> = trail.iter().map(|row| row.event.event_type()).collect();
+    assert_eq!(events, ["login_success", "login_failed"]);
+    let failures = CounterKey::FailuresFor(AccountKey::of_user(build::user_id(build::ALICE)));
+    assert_eq!(
+        bed.throttle.standing(failures).map(|count| count.hits),
+        Some(1),
+        "the wrong one alone"
+    );
+    let metrics = rig.get("/metrics").await.body;
+    assert!(
+        metrics.contains(r#"auth_failed_login_attempts_total{reason="wrong_password"} 1"#),
+        "{metrics}"
+    );
 }

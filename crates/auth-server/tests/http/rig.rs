@@ -1,6 +1,7 @@
 //! The application over a test bed, and what comes out of it in a form that can be compared.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
@@ -10,7 +11,8 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use actix_web::test::{TestRequest, init_service, try_call_service};
 use actix_web::web::Data;
 use auth_domain::client::{Client, WireProfile};
-use auth_domain::ports::{StoreProbe, TokenSigner};
+use auth_domain::ports::{PasswordHasher, StoreProbe, TokenSigner};
+use auth_domain::token_service::{Ports, TokenService};
 use auth_server::http::{self, Services, State};
 use auth_server::telemetry::Telemetry;
 use auth_testkit::{TestBed, build};
@@ -49,13 +51,34 @@ impl Rig {
 
     /// The same with other ports for the probes and the key set.
     pub(crate) fn with_ports(bed: TestBed, store: Arc<dyn StoreProbe>, signer: Arc<dyn TokenSigner>) -> Self {
+        let tokens = bed.service();
+        Self::assemble(bed, tokens, store, signer)
+    }
+
+    /// The same with another hasher.
+    pub(crate) fn with_hasher(bed: TestBed, hasher: Arc<dyn PasswordHasher>) -> Self {
+        let ports = Ports {
+            hasher,
+            ..bed.ports()
+        };
+        let tokens = TokenService::new(ports, bed.policy.clone());
+        let (store, signer) = (Arc::new(bed.store.clone()), Arc::new(bed.signer.clone()));
+        Self::assemble(bed, tokens, store, signer)
+    }
+
+    fn assemble(
+        bed: TestBed,
+        tokens: TokenService,
+        store: Arc<dyn StoreProbe>,
+        signer: Arc<dyn TokenSigner>,
+    ) -> Self {
         bed.store.put_client(build::public_client(PUBLIC));
         bed.store.put_client(Client {
             wire_profile: WireProfile::CodelabFlutter,
             ..build::confidential_client(CONFIDENTIAL_FLUTTER, build::BACKEND_SECRET)
         });
         let services = Services {
-            tokens: bed.service(),
+            tokens,
             signer,
             store,
             clock: Arc::new(bed.clock.clone()),
@@ -93,6 +116,29 @@ impl Rig {
                 Err(error) => error.as_response_error().error_response(),
             };
         Reply::read(response).await
+    }
+
+    /// Sends a form, and hangs up as soon as the work has begun; then lets the work go on.
+    pub(crate) async fn post_and_hang_up(&self, form: &str) {
+        let _current = metrics::set_default_local_recorder(&self.recorder);
+        let app = init_service(http::app(self.state.clone(), self.base_path)).await;
+        let peer: SocketAddr = "192.0.2.1:50000".parse().unwrap();
+        {
+            let mut reply = pin!(try_call_service(
+                &app,
+                form_request(form).peer_addr(peer).to_request()
+            ));
+            for _ in 0..3 {
+                assert!(
+                    futures::poll!(reply.as_mut()).is_pending(),
+                    "the work takes longer than that"
+                );
+                tokio::task::yield_now().await;
+            }
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Sends a form, with [`CORRELATION`].
