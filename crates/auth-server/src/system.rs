@@ -1,9 +1,10 @@
-//! The operating system's clock and random source: the only place that asks them.
+//! What the operating system gives: clock, random source and room for connections. The only place that asks it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use auth_domain::ports::{Clock, Random};
 use auth_domain::time::Timestamp;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The operating system's clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,5 +39,34 @@ impl Random for SystemRandom {
             tracing::error!(%error, "the operating system gives no randomness; stopping");
             std::process::abort();
         }
+    }
+}
+
+/// Lets this process hold as many connections open as the system lets it at all. The usual soft limit of 1,024 dates
+/// from programs that could not count further; here it would let one client with as many idle connections keep
+/// everybody else out.
+///
+/// Returns the limit in force; `None` where there is none.
+pub fn raise_open_files_limit() -> Option<u64> {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limits.maximum,
+        ..limits
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised.current,
+        Err(_) => limits.current,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_raised_to_what_the_system_allows() {
+        let allowed = getrlimit(Resource::Nofile).maximum;
+        assert_eq!(raise_open_files_limit(), allowed);
+        assert_eq!(getrlimit(Resource::Nofile).current, allowed);
     }
 }

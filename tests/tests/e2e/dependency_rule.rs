@@ -87,6 +87,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "metrics",
             "metrics-exporter-prometheus",
             "rpassword",
+            "rustix",
             "secrecy",
             "serde",
             "serde_json",

@@ -50,7 +50,10 @@ pub(super) enum ClientCommand {
     Disable(Which),
     /// Switch a client on again
     Enable(Which),
-    /// Delete a client for good
+    /// Delete a client for good, with its sessions
+    ///
+    /// A client with many sessions takes a while, during which nothing else is written: `client disable` ends them
+    /// at once, and a deletion can wait for a quiet hour.
     Delete {
         #[command(flatten)]
         which: Which,

@@ -42,8 +42,16 @@ impl Report {
 
 /// Writes to standard output.
 pub(super) fn print(text: &str) {
+    let _ = try_print(text);
+}
+
+/// Writes to standard output what is said once and must be seen.
+///
+/// # Errors
+/// Where nobody can have seen it.
+pub(super) fn try_print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
 /// Writes to standard error.

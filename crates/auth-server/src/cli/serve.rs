@@ -8,10 +8,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
 use super::failure::Failure;
-use super::output::print;
+use super::output::{print, print_error, try_print};
 use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL_CLIENT};
 use crate::compose::{self, Application, StartError, World};
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
+use crate::system::raise_open_files_limit;
 use crate::{http, telemetry};
 
 /// What the audit trail says made what the server does by itself.
@@ -60,6 +61,13 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             warning.fault
         );
     }
+    if let Some(limit) = raise_open_files_limit() {
+        tracing::debug!(
+            event_type = "limits",
+            open_files = limit,
+            "so many connections can be held open"
+        );
+    }
     actix_web::rt::System::new().block_on(serve(settings, listener))
 }
 
@@ -78,8 +86,10 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     print(&greeting(settings, address));
     let first = bootstrap::first_start(settings, store, &**hashing, world).await?;
     // Right after the commit and before anything else can fail: nobody else knows them.
-    if let Some(told) = secrets(&first) {
-        print(&told);
+    if let Some(told) = secrets(&first)
+        && try_print(&told).is_err()
+    {
+        print_error(UNSEEN);
     }
     if bootstrap::can_admin_sign_in(store).await? {
         print(&first_token(settings, address));
@@ -106,6 +116,10 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     ended.map_err(|error| Failure::of("serve", &error))?;
     drained.map_err(|error| Failure::of("close the database", &error))
 }
+
+const UNSEEN: &str = "auth-service: the secrets made at this first start could not be written to standard output. \
+                      `auth-service user set-password admin` and `auth-service client rotate-secret \
+                      codelab-internal` make new ones.";
 
 /// The signals that ask the program to stop, heard from the beginning: one that comes before the server runs stops
 /// it as gently as a later one.

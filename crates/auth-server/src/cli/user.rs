@@ -43,7 +43,9 @@ pub(super) enum UserCommand {
     Activate(Whom),
     /// Keep a user from signing in; ends every session of the user
     Deactivate(Whom),
-    /// Delete a user for good
+    /// Delete a user for good, with the user's sessions
+    ///
+    /// `user deactivate` ends them at once as well, and can be taken back.
     Delete {
         #[command(flatten)]
         whom: Whom,
