@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
@@ -18,6 +19,9 @@ use super::{Conn, connect};
 use crate::StoreOptions;
 use crate::error::StoreError;
 
+/// The least time from one commit to the next. A fast disk would otherwise make groups of one under load, each with
+/// the price of a transaction and a sync; so they grow with the load, and nobody waits longer than this for it.
+const PACE: Duration = Duration::from_millis(4);
 /// The most commands in one transaction.
 const MAX_GROUP: usize = 256;
 
@@ -113,9 +117,12 @@ pub(super) fn start(
 
 impl Writer {
     fn work(&mut self, waiting: &Receiver<Box<dyn Command>>) {
+        let mut next_commit = Instant::now();
         while let Ok(first) = waiting.recv() {
+            wait_until(next_commit);
             let rest = waiting.try_iter().take(MAX_GROUP - 1);
             self.run(std::iter::once(first).chain(rest).collect());
+            next_commit = Instant::now() + PACE;
             self.shorten_log();
         }
     }
@@ -165,6 +172,15 @@ impl Writer {
             tracing::warn!(%error, "the write-ahead log could not be started over");
         }
     }
+}
+
+/// Waits for company, where the last commit was only just: a command that comes alone is not kept waiting.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no event to wait for: the point is to let some pass"
+)]
+fn wait_until(moment: Instant) {
+    thread::sleep(moment.saturating_duration_since(Instant::now()));
 }
 
 fn answer(group: Vec<Box<dyn Command>>, fate: Result<(), &str>) {
