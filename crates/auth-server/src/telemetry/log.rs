@@ -62,8 +62,15 @@ pub fn init(format: LogFormat, level: LevelFilter) -> Result<LogGuard, Telemetry
 }
 
 fn targets(level: LevelFilter) -> Targets {
+    // To the HTTP library each request that can't be read is an error. A stranger must not fill the log with those.
+    let unreadable_requests = if level >= LevelFilter::DEBUG {
+        LevelFilter::ERROR
+    } else {
+        LevelFilter::OFF
+    };
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        .with_target("actix_http", unreadable_requests)
         .with_target("auth_", level)
 }
 
@@ -80,4 +87,21 @@ fn log_panics_without_their_message() {
         let location = panic.location().map(tracing::field::display);
         tracing::error!(event_type = "panic", location, "panicked");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_read_is_logged_only_to_those_who_look_closely() {
+        let library = "actix_http::h1::dispatcher";
+        assert!(!targets(LevelFilter::INFO).would_enable(library, &Level::ERROR));
+        assert!(targets(LevelFilter::DEBUG).would_enable(library, &Level::ERROR));
+        assert!(targets(LevelFilter::INFO).would_enable("actix_server", &Level::WARN));
+        assert!(targets(LevelFilter::INFO).would_enable("auth_storage", &Level::INFO));
+        assert!(!targets(LevelFilter::INFO).would_enable("auth_storage", &Level::DEBUG));
+    }
 }
