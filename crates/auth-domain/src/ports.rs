@@ -193,7 +193,7 @@ pub trait Random: Send + Sync {
 /// Whether the store can serve.
 #[async_trait]
 pub trait StoreProbe: Send + Sync {
-    /// Asks the store for a sign of life.
+    /// Asks the store whether it can be read and takes a write; nothing is written.
     async fn check(&self) -> Result<StoreReadiness, Unavailable>;
 }
 

@@ -89,6 +89,8 @@ pub enum Changed {
     Changed,
     /// Nothing was written: there is no such thing.
     NotFound,
+    /// Nothing was written: somebody else has changed it since it was read.
+    Overtaken,
 }
 
 /// The clients, for operators.
@@ -124,7 +126,8 @@ pub enum ClientCreated {
 pub enum ClientChange {
     /// A new secret; the client must be a confidential one.
     RotateSecret(ClientSecretHash),
-    /// New values for everything but the identifiers, the secret, the status and the times.
+    /// New values for everything but the identifiers, the secret, the status and the times. It is made only while the
+    /// stored `updated_at` is still the one in here: of two operators who change what they have read, one is told.
     Update(Box<Client>),
     /// Switched on.
     Enable,

@@ -288,6 +288,9 @@ async fn change(desk: &Desk, which: &Which, change: ClientChange, done: &str) ->
             json!({ "client_id": client_id, "done": done }),
         )),
         Changed::NotFound => Err(unknown(client_id)),
+        Changed::Overtaken => Err(Failure::refused(format!(
+            "client {client_id} has just been changed by somebody else: nothing was done; try again"
+        ))),
     }
 }
 

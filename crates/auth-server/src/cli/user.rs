@@ -208,7 +208,7 @@ async fn change(desk: &Desk, user: &User, change: UserChange, done: &str) -> Res
             format!("User {name} {done}."),
             json!({ "id": user.id, "username": name, "done": done }),
         )),
-        Changed::NotFound => Err(Failure::refused(format!(
+        Changed::NotFound | Changed::Overtaken => Err(Failure::refused(format!(
             "user {name} is gone: somebody has just deleted it"
         ))),
     }

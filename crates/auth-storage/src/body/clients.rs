@@ -76,13 +76,28 @@ pub(super) fn change(
     record: &AuditRecord,
 ) -> Result<Changed, StoreError> {
     if apply(conn, client_id, change, at)? == 0 {
-        return Ok(Changed::NotFound);
+        return why_nothing_changed(conn, client_id, change);
     }
     if matches!(change, ClientChange::Disable) {
         sessions::end_of_client(conn, client_id.clone(), RevocationReason::ClientDisabled, at)?;
     }
     audit::record(conn, record)?;
     Ok(Changed::Changed)
+}
+
+fn why_nothing_changed(
+    conn: &mut Conn,
+    client_id: &ClientId,
+    change: &ClientChange,
+) -> Result<Changed, StoreError> {
+    let this = oauth_clients::table.filter(oauth_clients::client_id.eq(client_id.as_str()));
+    let was_overtaken =
+        matches!(change, ClientChange::Update(_)) && diesel::select(exists(this)).get_result(conn)?;
+    Ok(if was_overtaken {
+        Changed::Overtaken
+    } else {
+        Changed::NotFound
+    })
 }
 
 /// Carries a change out on the client's own row, and counts rows.
@@ -104,6 +119,7 @@ fn apply(
             ))
             .execute(conn),
         ClientChange::Update(client) => diesel::update(this)
+            .filter(oauth_clients::updated_at.eq(Moment(client.updated_at)))
             .set((ClientTerms::from(client.as_ref()), changed_at))
             .execute(conn),
         ClientChange::Enable => diesel::update(this)

@@ -318,10 +318,16 @@ pub async fn an_update_keeps_identity_secret_status_and_birth(stage: Stage) {
     stage.create_client(&client).await;
     let new = Client {
         created_at: after(5),
+        updated_at: client.updated_at,
         ..build::flutter_client()
     };
     let change = ClientChange::Update(Box::new(new.clone()));
-    assert_eq!(change_client(&stage, "unusual", change).await, Changed::Changed);
+    assert_eq!(
+        change_client(&stage, "unusual", change.clone()).await,
+        Changed::Changed
+    );
+    let second = change_client(&stage, "unusual", change).await;
+    assert_eq!(second, Changed::Overtaken, "it was changed since it was read");
     let expected = Client {
         name: new.name,
         description: None,

@@ -170,6 +170,11 @@ impl State {
         else {
             return Changed::NotFound;
         };
+        if let ClientChange::Update(new) = &change
+            && new.updated_at != client.updated_at
+        {
+            return Changed::Overtaken;
+        }
         client.updated_at = at;
         let target = RevocationTarget::Client(id.clone());
         match change {
