@@ -158,3 +158,14 @@ fn all_that_the_policy_has_against_a_password_is_named(
     let password = Password::new(password.to_owned());
     assert_eq!(new_password_faults(&password, &username, &email, scheme), faults);
 }
+
+#[rstest]
+#[case("12345678", Ok(()))]
+#[case("1234567", Err(PasswordFault::TooShort))]
+#[case("1234567\0", Err(PasswordFault::Nul))]
+fn a_size_is_checked_without_regard_to_characters(
+    #[case] text: &str,
+    #[case] verdict: Result<(), PasswordFault>,
+) {
+    assert_eq!(auth_domain::password::check_size(text, ARGON2), verdict);
+}
