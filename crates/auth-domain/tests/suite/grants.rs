@@ -44,6 +44,14 @@ fn password_form<'a>(username: &'a str, password: &'a str) -> Vec<(&'a str, &'a 
     ]
 }
 
+fn refresh_form(token: &str) -> Vec<(&str, &str)> {
+    vec![
+        ("grant_type", "refresh_token"),
+        ("client_id", build::FLUTTER),
+        ("refresh_token", token),
+    ]
+}
+
 fn scope(text: &str) -> Scope {
     Scope::parse(text).unwrap()
 }

@@ -16,7 +16,7 @@ use auth_testkit::bed::granted;
 use auth_testkit::fake::FakeStore;
 use auth_testkit::{TestBed, build};
 
-use super::{client_with_window, events, password_form, refused};
+use super::{client_with_window, events, password_form, refresh_form, refused};
 
 /// Sessions where another writer always comes first.
 struct Overtaken {
@@ -85,14 +85,6 @@ async fn ask(bed: &TestBed, mode: Mode, form: &[(&str, &str)]) -> (Answer, usize
         .issue(request, &bed.context)
         .await;
     (answer, sessions.attempts.load(Ordering::SeqCst))
-}
-
-fn refresh_form(token: &str) -> Vec<(&str, &str)> {
-    vec![
-        ("grant_type", "refresh_token"),
-        ("client_id", build::FLUTTER),
-        ("refresh_token", token),
-    ]
 }
 
 #[tokio::test]

@@ -16,21 +16,13 @@ use auth_testkit::{TestBed, build};
 use rstest::rstest;
 use uuid::Uuid;
 
-use super::{client_with_window, events, last_row, refused, scope};
+use super::{client_with_window, events, last_row, refresh_form, refused, scope};
 
 fn claims(bed: &TestBed, tokens: &TokenSet) -> RefreshClaims {
     match bed.signer.verify_refresh(&tokens.tokens.refresh).unwrap() {
         Genuine::Yes(claims) => claims,
         Genuine::No(reason) => panic!("{reason}"),
     }
-}
-
-fn refresh_form(token: &str) -> Vec<(&str, &str)> {
-    vec![
-        ("grant_type", "refresh_token"),
-        ("client_id", build::FLUTTER),
-        ("refresh_token", token),
-    ]
 }
 
 #[tokio::test]
