@@ -37,6 +37,8 @@ pub enum AuditEvent {
         target: RevocationTarget,
         reason: RevocationReason,
     },
+    /// An access token was denied before it expires.
+    AccessTokenDenied { expires_at: i64 },
     /// A token under a good signature was refused.
     TokenInvalid {
         reason: GrantFault,
@@ -85,7 +87,7 @@ impl AuditEvent {
             Self::LoginSuccess { .. } => "login_success",
             Self::LoginFailed { .. } => "login_failed",
             Self::TokenRefresh { .. } => "token_refresh",
-            Self::TokenRevoke { .. } => "token_revoke",
+            Self::TokenRevoke { .. } | Self::AccessTokenDenied { .. } => "token_revoke",
             Self::TokenInvalid { .. } => "token_invalid",
             Self::SecurityIncident { .. } => "security_incident",
             Self::RateLimitExceeded { .. } => "rate_limit_exceeded",

@@ -8,6 +8,7 @@ pub mod claims;
 pub mod client;
 pub mod client_auth;
 pub mod context;
+pub mod device;
 mod grant;
 pub mod id;
 pub mod key;

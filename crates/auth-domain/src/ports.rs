@@ -11,12 +11,12 @@ use async_trait::async_trait;
 use crate::audit::AuditRecord;
 use crate::claims::{AccessClaims, RefreshClaims, SignedPair, TokenPairClaims};
 use crate::client::Client;
-use crate::id::{ClientId, SessionId, UserId};
+use crate::id::{ClientId, JtiHash, SessionId, UserId};
 use crate::secret::{Password, PasswordHash, Token};
 use crate::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionView};
 use crate::throttle::{Counter, Pardon, Verdict};
 use crate::time::{Seconds, Timestamp};
-use crate::user::{Login, User};
+use crate::user::{Login, User, Username};
 
 pub mod admin;
 
@@ -75,6 +75,45 @@ pub trait Sessions: Send + Sync {
     /// Ends chains and writes the audit row, whether or not there was anything left to end. Says how many chains
     /// it ended.
     async fn revoke(&self, revocation: Revocation, audit: AuditRecord) -> Result<u64, Unavailable>;
+}
+
+/// Access tokens, which are stored nowhere: what is kept is which of them are denied before they expire.
+#[async_trait]
+pub trait AccessTokens: Send + Sync {
+    /// Denies one until it expires, and writes the audit row. Denying it again changes nothing but the trail.
+    async fn deny(&self, denial: Denial, audit: AuditRecord) -> Result<(), Unavailable>;
+
+    /// What has become of the token and of whom it speaks for. Never older than the call.
+    async fn standing(
+        &self,
+        jti: &JtiHash,
+        user_id: UserId,
+        client_id: &ClientId,
+    ) -> Result<AccessStanding, Unavailable>;
+
+    /// Forgets at most so many denials that ended before a moment; says how many.
+    async fn forget_denials(&self, before: Timestamp, at_most: u32) -> Result<u64, Unavailable>;
+}
+
+/// An access token to be denied (RFC 7009 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denial {
+    /// The hash of its `jti`.
+    pub jti_hash: JtiHash,
+    /// When it ceases to be accepted anywhere: its `exp` and the clock skew.
+    pub until: Timestamp,
+}
+
+/// What an access token's introspection depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessStanding {
+    /// Nothing speaks against it.
+    Good {
+        /// The name of the user it speaks for.
+        username: Username,
+    },
+    /// It has been denied, its user is inactive or gone, or its client is disabled or gone.
+    Bad,
 }
 
 /// The audit trail, for events that change nothing else.

@@ -48,6 +48,10 @@ secret_text! {
     Token
 }
 secret_text! {
+    /// What a known device shows: see [`KnownDevice`](crate::device::KnownDevice).
+    DeviceToken
+}
+secret_text! {
     /// A password hash in the PHC string format or in bcrypt's own (`$2b$…`).
     PasswordHash
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 
+use crate::device::DeviceId;
 use crate::id::UserId;
 use crate::time::{Seconds, Timestamp};
 use crate::user::Login;
@@ -19,6 +20,10 @@ pub enum CounterKey {
     FailuresFrom(NetworkKey),
     /// Failed password grants for an account.
     FailuresFor(AccountKey),
+    /// Password grants for its account from a known device.
+    LoginsBy(DeviceId),
+    /// Failed password grants for its account from a known device.
+    FailuresBy(DeviceId),
     /// Refresh grants from a network.
     RefreshesFrom(NetworkKey),
 }
@@ -188,11 +193,30 @@ impl Pardon {
     }
 }
 
+/// What a counter that let a request through has room for afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Room {
+    /// So many requests more.
+    pub remaining: u32,
+    /// Until the count falls back to nothing.
+    pub resets_in: Seconds,
+}
+
+impl Room {
+    /// The room of a counter at this standing.
+    pub fn of(counter: &Counter, count: Count, now: Timestamp) -> Self {
+        Self {
+            remaining: counter.limit.saturating_sub(count.hits),
+            resets_in: now.seconds_until(count.ends_at),
+        }
+    }
+}
+
 /// What all counters of a request together say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every counter let it through, and was raised.
-    Allowed,
+    /// Every counter let it through, and was raised. This is what the first of them still has room for.
+    Allowed(Room),
     /// A counter was full, and none was raised.
     Full {
         /// What being over that counter's limit means.
@@ -202,6 +226,40 @@ pub enum Verdict {
         /// Whether it is the counter's first refusal of its window.
         is_first: bool,
     },
+}
+
+impl Verdict {
+    /// Whether the request was let through.
+    pub const fn is_allowed(self) -> bool {
+        matches!(self, Self::Allowed(_))
+    }
+}
+
+/// Whose budget a guess at a password is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// The account's, which every stranger shares.
+    Account(AccountKey),
+    /// That of a device the account's owner has signed in from before: no stranger can use it up.
+    Device(DeviceId),
+}
+
+impl Budget {
+    /// What counts the guesses.
+    pub const fn logins(self) -> CounterKey {
+        match self {
+            Self::Account(account) => CounterKey::LoginsFor(account),
+            Self::Device(device) => CounterKey::LoginsBy(device),
+        }
+    }
+
+    /// What counts the wrong ones.
+    pub const fn failures(self) -> CounterKey {
+        match self {
+            Self::Account(account) => CounterKey::FailuresFor(account),
+            Self::Device(device) => CounterKey::FailuresBy(device),
+        }
+    }
 }
 
 /// The limits on the token endpoint.
@@ -248,15 +306,11 @@ impl Limits {
     }
 
     /// The counters that must be passed before an account's password is looked at: each look counts as a failure
-    /// until it has turned out not to be one.
-    pub fn guess(&self, account: AccountKey, network: Option<NetworkKey>) -> Vec<Counter> {
+    /// until it has turned out not to be one. A known device has as much of its own as the account has for all others.
+    pub fn guess(&self, budget: Budget, network: Option<NetworkKey>) -> Vec<Counter> {
         let mut counters = vec![
-            rate(CounterKey::LoginsFor(account), self.logins_per_account, HOUR),
-            lockout(
-                CounterKey::FailuresFor(account),
-                self.failures_per_account,
-                self.lockout,
-            ),
+            rate(budget.logins(), self.logins_per_account, HOUR),
+            lockout(budget.failures(), self.failures_per_account, self.lockout),
         ];
         counters.extend(network.map(|network| {
             lockout(

@@ -7,6 +7,7 @@ use crate::claims::{AccessClaims, Issuer, RefreshClaims, SignedPair, TokenPairCl
 use crate::client::{Client, GrantType, WireProfile};
 use crate::client_auth::ClientCredentials;
 use crate::context::RequestContext;
+use crate::device::DevicePolicy;
 use crate::id::{ClientId, Jti, RowId, SessionId, Subject, UserId};
 use crate::ports::{
     AuditTrail, Clients, Clock, PasswordHasher, Random, Sessions, Throttle, TokenSigner, Unavailable, Users,
@@ -51,6 +52,8 @@ pub struct Policy {
     pub limits: Option<Limits>,
     /// Whether the password grant is offered at all.
     pub password_grant: PasswordGrant,
+    /// How devices are known that an account's owner has signed in from; `None` where they are not.
+    pub devices: Option<DevicePolicy>,
 }
 
 crate::name::named! {

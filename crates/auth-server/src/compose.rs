@@ -99,6 +99,7 @@ impl World {
             client_id,
             context: RequestContext {
                 ip: None,
+                is_exempt: false,
                 user_agent: Some(self.agent.to_owned()),
                 correlation_id: RowId::generate(&*self.random, now).as_uuid().to_string(),
             },
@@ -172,6 +173,7 @@ fn services(
         reuse_revokes: settings.tokens.reuse_revokes,
         limits: settings.limits,
         password_grant: settings.tokens.password_grant,
+        devices: None,
     };
     Services {
         tokens: TokenService::new(ports, policy),

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use auth_domain::ports::Throttle;
-use auth_domain::throttle::{Count, Counter, CounterKey, Judgement, Pardon, Verdict, judge};
+use auth_domain::throttle::{Count, Counter, CounterKey, Judgement, Pardon, Room, Verdict, judge};
 use auth_domain::time::Timestamp;
 
 /// The counters of each sort that are kept at most, unless said otherwise: about 20 MB a sort under a flood of
@@ -97,17 +97,24 @@ impl Shelves {
         match key {
             CounterKey::LoginsFrom(_) | CounterKey::FailuresFrom(_) => &mut self.networks,
             CounterKey::RefreshesFrom(_) => &mut self.refreshes,
-            CounterKey::LoginsFor(_) | CounterKey::FailuresFor(_) => &mut self.accounts,
+            CounterKey::LoginsFor(_)
+            | CounterKey::FailuresFor(_)
+            | CounterKey::LoginsBy(_)
+            | CounterKey::FailuresBy(_) => &mut self.accounts,
         }
     }
 
     fn hit(&mut self, counters: &[Counter], now: Timestamp) -> Verdict {
         let mut raised = Vec::with_capacity(counters.len());
+        let mut room = None;
         for counter in counters {
             let counts = self.of(counter.key);
             counts.forget_ended(now);
             match judge(counter, counts.standing(counter.key), now) {
-                Judgement::Room(count) => raised.push((counter, count)),
+                Judgement::Room(count) => {
+                    room = room.or(Some(Room::of(counter, count, now)));
+                    raised.push((counter, count));
+                }
                 Judgement::Full { count, is_first } => {
                     counts.put(counter.key, count, Standing::Full);
                     return Verdict::Full {
@@ -126,7 +133,7 @@ impl Shelves {
             };
             self.of(counter.key).put(counter.key, count, standing);
         }
-        Verdict::Allowed
+        Verdict::Allowed(room.unwrap_or_default())
     }
 }
 

@@ -395,6 +395,7 @@ const fn error_message(event: &AuditEvent) -> Option<&'static str> {
         AuditEvent::LoginSuccess { .. }
         | AuditEvent::TokenRefresh { .. }
         | AuditEvent::TokenRevoke { .. }
+        | AuditEvent::AccessTokenDenied { .. }
         | AuditEvent::UserCreated { .. }
         | AuditEvent::UserBlocked {}
         | AuditEvent::UserUnblocked {}

@@ -108,6 +108,7 @@ pub fn flutter_client() -> Client {
 pub fn context() -> RequestContext {
     RequestContext {
         ip: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+        is_exempt: false,
         user_agent: Some("testkit/1.0".to_owned()),
         correlation_id: "correlation-1".to_owned(),
     }
@@ -130,6 +131,7 @@ pub fn policy() -> Policy {
         reuse_revokes: ReuseRevokes::Chain,
         limits: Some(Limits::default()),
         password_grant: PasswordGrant::Offered,
+        devices: None,
     }
 }
 

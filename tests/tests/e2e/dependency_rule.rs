@@ -14,6 +14,8 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         &[],
         &[
             "async-trait",
+            "base64",
+            "hmac",
             "secrecy",
             "serde",
             "sha2",

@@ -8,7 +8,7 @@ use crate::refusal::{GrantFault, Refusal};
 use crate::scope::{self, Scope};
 use crate::secret::{Password, PasswordHash};
 use crate::session::{AuthenticationMethod, NewSession, Opened, Successor, TokenRow};
-use crate::throttle::{AccountKey, CounterKey, NetworkKey, Pardon};
+use crate::throttle::{AccountKey, Budget, CounterKey, NetworkKey, Pardon};
 use crate::token_service::{Halt, Terms, TokenSet, Walk};
 use crate::user::{Login, User, UserStatus};
 
@@ -86,7 +86,7 @@ impl Walk<'_> {
     fn guess(&self, found: Option<&User>, login: &Login) -> Guess {
         let unknown = || AccountKey::of_unknown(login);
         Guess {
-            account: found.map_or_else(unknown, |user| AccountKey::of_user(user.id)),
+            budget: Budget::Account(found.map_or_else(unknown, |user| AccountKey::of_user(user.id))),
             network: self.context.ip.map(NetworkKey::of),
         }
     }
@@ -94,7 +94,7 @@ impl Walk<'_> {
     async fn pass_guess(&self, guess: &Guess) -> Result<(), Halt> {
         match self.service.policy.limits {
             Some(limits) => {
-                self.pass(GrantType::Password, &limits.guess(guess.account, guess.network))
+                self.pass(GrantType::Password, &limits.guess(guess.budget, guess.network))
                     .await
             }
             None => Ok(()),
@@ -187,7 +187,7 @@ impl Walk<'_> {
 
 /// Whose password is being guessed, and from where.
 struct Guess {
-    account: AccountKey,
+    budget: Budget,
     network: Option<NetworkKey>,
 }
 
@@ -195,13 +195,13 @@ impl Guess {
     /// A good login forgets the account's failures, and takes its own off the network's: an attacker must not
     /// wash a network clean by signing in to an account of their own.
     fn was_right(&self) -> Vec<Pardon> {
-        self.pardons(Pardon::All(CounterKey::FailuresFor(self.account)))
+        self.pardons(Pardon::All(self.budget.failures()))
     }
 
     /// The password was not looked at, or looking was in vain: nothing of what was counted for the account stands.
     fn was_for_nothing(&self) -> Vec<Pardon> {
-        let mut pardons = self.pardons(Pardon::One(CounterKey::FailuresFor(self.account)));
-        pardons.push(Pardon::One(CounterKey::LoginsFor(self.account)));
+        let mut pardons = self.pardons(Pardon::One(self.budget.failures()));
+        pardons.push(Pardon::One(self.budget.logins()));
         pardons
     }
 

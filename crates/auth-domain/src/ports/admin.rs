@@ -1,11 +1,13 @@
 //! The ports of administration: what operators do, apart from what the token endpoint needs.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 
 use super::{Unavailable, UserKey};
 use crate::audit::AuditRecord;
 use crate::client::Client;
-use crate::id::{ClientId, UserId};
+use crate::id::{ClientId, RowId, UserId};
 use crate::secret::{ClientSecretHash, PasswordHash};
 use crate::time::Timestamp;
 use crate::user::User;
@@ -34,6 +36,70 @@ pub struct Founded {
     pub admin: bool,
     /// Whether it was the first clients.
     pub clients: bool,
+}
+
+/// The audit trail, for operators.
+#[async_trait]
+pub trait AuditLog: Send + Sync {
+    /// Rows that a filter lets through, in the order in which they were written, at most `limit`.
+    async fn search(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEntry>, Unavailable>;
+
+    /// The last rows that a filter lets through, the oldest of them first, at most `limit`.
+    async fn tail(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEntry>, Unavailable>;
+
+    /// Deletes at most so many rows that were written before a moment; says how many.
+    async fn trim(&self, before: Timestamp, at_most: u32) -> Result<u64, Unavailable>;
+}
+
+/// Which rows of the audit trail are wanted: those for which everything given holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Written after this row: where the page before ended.
+    pub after: Option<RowId>,
+    /// Written at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Written before this moment.
+    pub until: Option<Timestamp>,
+    /// Of these kinds; of any, where there is none.
+    pub event_types: Vec<String>,
+    /// About this user.
+    pub user_id: Option<UserId>,
+    /// About this client.
+    pub client_id: Option<ClientId>,
+    /// From this address.
+    pub ip: Option<IpAddr>,
+    /// About the request of this correlation id.
+    pub correlation_id: Option<String>,
+    /// Whether what was attempted succeeded.
+    pub success: Option<bool>,
+}
+
+/// A row of the audit trail as it was written. Its texts may be anything that a stranger sent: whoever shows them
+/// makes them harmless.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Primary key, ordered by time.
+    pub id: RowId,
+    /// When.
+    pub at: Timestamp,
+    /// The kind of event.
+    pub event_type: String,
+    /// What is particular to it: a JSON object.
+    pub event_data: String,
+    /// Whom it concerns, where that was known.
+    pub user_id: Option<UserId>,
+    /// Which client, where that was known.
+    pub client_id: Option<String>,
+    /// From where.
+    pub ip: Option<String>,
+    /// The `User-Agent` header.
+    pub user_agent: Option<String>,
+    /// The value of `X-Correlation-ID`.
+    pub correlation_id: String,
+    /// Whether what was attempted succeeded.
+    pub success: bool,
+    /// Why it did not.
+    pub error_message: Option<String>,
 }
 
 /// The users, for operators.

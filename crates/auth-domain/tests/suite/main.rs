@@ -10,6 +10,7 @@
 mod chain;
 mod claims;
 mod client_auth;
+mod devices;
 mod grants;
 mod ids;
 mod keys;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use auth_domain::id::UserId;
 use auth_domain::throttle::{
-    AccountKey, Count, Counter, CounterKey, CounterKind, Judgement, Limits, NetworkKey, Pardon, judge,
+    AccountKey, Budget, Count, Counter, CounterKey, CounterKind, Judgement, Limits, NetworkKey, Pardon, judge,
 };
 use auth_domain::time::{Seconds, Timestamp};
 use auth_domain::user::Login;
@@ -172,14 +172,14 @@ fn the_limits_are_those_of_the_specification() {
         [rate(CounterKey::LoginsFrom(from), 5, 60)]
     );
     assert_eq!(
-        limits.guess(account, Some(from)),
+        limits.guess(Budget::Account(account), Some(from)),
         [
             rate(CounterKey::LoginsFor(account), 10, 3_600),
             lock(CounterKey::FailuresFor(account), 5),
             lock(CounterKey::FailuresFrom(from), 10),
         ]
     );
-    assert_eq!(limits.guess(account, None).len(), 2);
+    assert_eq!(limits.guess(Budget::Account(account), None).len(), 2);
     assert_eq!(
         limits.refresh_from(from),
         [rate(CounterKey::RefreshesFrom(from), 6_000, 60)]

@@ -30,6 +30,7 @@ impl Incoming {
         Self {
             context: RequestContext {
                 ip: client_address(request.request()),
+                is_exempt: false,
                 user_agent: headers.get(USER_AGENT).map(|value| user_agent(value.as_bytes())),
                 correlation_id: correlation_id(headers).unwrap_or_else(|| new_correlation_id(random)),
             },

@@ -42,7 +42,7 @@ pub async fn parallel_hits_never_exceed_the_limit(throttle: Arc<dyn Throttle>) {
         .collect();
     let mut allowed = 0;
     for contender in contenders {
-        if contender.await.expect("no hit panics") == Verdict::Allowed {
+        if contender.await.expect("no hit panics").is_allowed() {
             allowed += 1;
         }
     }
@@ -60,7 +60,7 @@ pub async fn counters_are_raised_all_or_none(throttle: Arc<dyn Throttle>) {
         assert!(matches!(refused, Verdict::Full { .. }), "{refused:?}");
     }
     for _ in 0..3 {
-        assert_eq!(throttle.hit(&[other], START).await, Verdict::Allowed);
+        assert!(throttle.hit(&[other], START).await.is_allowed());
     }
 }
 
@@ -68,7 +68,7 @@ pub async fn counters_are_raised_all_or_none(throttle: Arc<dyn Throttle>) {
 pub async fn the_first_refusal_is_told_once(throttle: Arc<dyn Throttle>) {
     let counter = counter(1, CounterKind::Rate);
     for _ in 0..3 {
-        assert_eq!(throttle.hit(&[counter], START).await, Verdict::Allowed);
+        assert!(throttle.hit(&[counter], START).await.is_allowed());
     }
     assert_eq!(
         throttle.hit(&[counter], START).await,
@@ -92,7 +92,7 @@ pub async fn a_rate_window_is_fixed_and_ends_by_itself(throttle: Arc<dyn Throttl
         full(CounterKind::Rate, 30, true)
     );
     let end = START.plus(Seconds::new(60));
-    assert_eq!(throttle.hit(&[counter], end).await, Verdict::Allowed);
+    assert!(throttle.hit(&[counter], end).await.is_allowed());
 }
 
 /// A lock starts with the last counted failure, is not drawn out by refused ones, and ends by itself.
@@ -112,7 +112,7 @@ pub async fn a_lock_ends_by_itself(throttle: Arc<dyn Throttle>) {
         full(CounterKind::Lockout, 10, false)
     );
     let end = last.plus(Seconds::new(60));
-    assert_eq!(throttle.hit(&[counter], end).await, Verdict::Allowed);
+    assert!(throttle.hit(&[counter], end).await.is_allowed());
 }
 
 /// One pardon gives one hit back, and never more than were counted.
@@ -120,10 +120,10 @@ pub async fn a_pardon_of_one_gives_one_hit_back(throttle: Arc<dyn Throttle>) {
     let counter = counter(1, CounterKind::Lockout);
     throttle.pardon(&[Pardon::One(counter.key)]).await;
     for _ in 0..3 {
-        assert_eq!(throttle.hit(&[counter], START).await, Verdict::Allowed);
+        assert!(throttle.hit(&[counter], START).await.is_allowed());
     }
     throttle.pardon(&[Pardon::One(counter.key)]).await;
-    assert_eq!(throttle.hit(&[counter], START).await, Verdict::Allowed);
+    assert!(throttle.hit(&[counter], START).await.is_allowed());
     assert!(matches!(
         throttle.hit(&[counter], START).await,
         Verdict::Full { .. }
@@ -138,7 +138,7 @@ pub async fn a_pardon_of_all_forgets_that_counter_only(throttle: Arc<dyn Throttl
     }
     throttle.pardon(&[Pardon::All(one.key)]).await;
     for _ in 0..3 {
-        assert_eq!(throttle.hit(&[one], START).await, Verdict::Allowed);
+        assert!(throttle.hit(&[one], START).await.is_allowed());
     }
     assert!(matches!(
         throttle.hit(&[other], START).await,
@@ -159,7 +159,7 @@ pub async fn keys_are_counted_apart(throttle: Arc<dyn Throttle>) {
     for _ in 0..4 {
         throttle.hit(&[logins], START).await;
     }
-    assert_eq!(throttle.hit(&[refreshes], START).await, Verdict::Allowed);
+    assert!(throttle.hit(&[refreshes], START).await.is_allowed());
 }
 
 /// One test for each rule of the throttle. Takes an expression that makes a fresh `Arc<dyn Throttle>`.

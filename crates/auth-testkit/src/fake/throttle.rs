@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use auth_domain::ports::Throttle;
-use auth_domain::throttle::{Count, Counter, CounterKey, Judgement, Pardon, Verdict, judge};
+use auth_domain::throttle::{Count, Counter, CounterKey, Judgement, Pardon, Room, Verdict, judge};
 use auth_domain::time::Timestamp;
 
 /// A throttle in memory; its copies share the counters.
@@ -25,9 +25,13 @@ impl FakeThrottle {
 
 fn hit(counts: &mut HashMap<CounterKey, Count>, counters: &[Counter], now: Timestamp) -> Verdict {
     let mut raised = Vec::with_capacity(counters.len());
+    let mut room = None;
     for counter in counters {
         match judge(counter, counts.get(&counter.key).copied(), now) {
-            Judgement::Room(count) => raised.push((counter.key, count)),
+            Judgement::Room(count) => {
+                room = room.or(Some(Room::of(counter, count, now)));
+                raised.push((counter.key, count));
+            }
             Judgement::Full { count, is_first } => {
                 counts.insert(counter.key, count);
                 return Verdict::Full {
@@ -39,7 +43,7 @@ fn hit(counts: &mut HashMap<CounterKey, Count>, counters: &[Counter], now: Times
         }
     }
     counts.extend(raised);
-    Verdict::Allowed
+    Verdict::Allowed(room.unwrap_or_default())
 }
 
 #[async_trait]
