@@ -8,5 +8,6 @@ pub mod http;
 pub mod installation;
 pub mod load;
 pub mod raw;
+pub mod scale;
 pub mod server;
 pub mod wire;
