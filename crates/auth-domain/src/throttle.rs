@@ -28,6 +28,41 @@ pub enum CounterKey {
     RefreshesFrom(NetworkKey),
 }
 
+impl CounterKey {
+    /// The limit that it counts for.
+    pub const fn limit(self) -> Limit {
+        match self {
+            Self::LoginsFrom(_) => Limit::LoginsByAddress,
+            Self::LoginsFor(_) => Limit::LoginsByAccount,
+            Self::FailuresFrom(_) => Limit::FailuresByAddress,
+            Self::FailuresFor(_) => Limit::FailuresByAccount,
+            Self::LoginsBy(_) => Limit::LoginsByDevice,
+            Self::FailuresBy(_) => Limit::FailuresByDevice,
+            Self::RefreshesFrom(_) => Limit::RefreshesByAddress,
+        }
+    }
+}
+
+crate::name::named! {
+    /// A limit, as the audit trail calls it.
+    Limit {
+        /// Password grants from a network.
+        LoginsByAddress = "logins_by_address",
+        /// Password grants for an account.
+        LoginsByAccount = "logins_by_account",
+        /// Failed password grants from a network.
+        FailuresByAddress = "failures_by_address",
+        /// Failed password grants for an account.
+        FailuresByAccount = "failures_by_account",
+        /// Password grants for its account from a known device.
+        LoginsByDevice = "logins_by_device",
+        /// Failed password grants for its account from a known device.
+        FailuresByDevice = "failures_by_device",
+        /// Refresh grants from a network.
+        RefreshesByAddress = "refreshes_by_address",
+    } expected "the name of a limit"
+}
+
 /// A network as far as limits go: one IPv4 address, or the /64 of an IPv6 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NetworkKey(IpAddr);
@@ -219,6 +254,8 @@ pub enum Verdict {
     Allowed(Room),
     /// A counter was full, and none was raised.
     Full {
+        /// Which: the first that was.
+        key: CounterKey,
         /// What being over that counter's limit means.
         kind: CounterKind,
         /// When to try again.

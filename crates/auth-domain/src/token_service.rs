@@ -224,6 +224,7 @@ impl Walk<'_> {
     /// Raises counters and stops where one is full.
     pub(crate) async fn pass(&self, grant_type: GrantType, counters: &[Counter]) -> Result<(), Halt> {
         let Verdict::Full {
+            key: _,
             kind,
             retry_after,
             is_first,

@@ -118,6 +118,7 @@ impl Shelves {
                 Judgement::Full { count, is_first } => {
                     counts.put(counter.key, count, Standing::Full);
                     return Verdict::Full {
+                        key: counter.key,
                         kind: counter.kind,
                         retry_after: now.seconds_until(count.ends_at),
                         is_first,

@@ -20,8 +20,10 @@ fn counter(network: u8, kind: CounterKind) -> Counter {
     }
 }
 
+/// That the counter of the first network was full.
 fn full(kind: CounterKind, retry_after: u32, is_first: bool) -> Verdict {
     Verdict::Full {
+        key: counter(1, kind).key,
         kind,
         retry_after: Seconds::new(retry_after),
         is_first,
@@ -49,7 +51,7 @@ pub async fn parallel_hits_never_exceed_the_limit(throttle: Arc<dyn Throttle>) {
     assert_eq!(allowed, 20);
 }
 
-/// Where one of several counters is full none is raised.
+/// Where one of several counters is full none is raised, and that one is named.
 pub async fn counters_are_raised_all_or_none(throttle: Arc<dyn Throttle>) {
     let (full_one, other) = (counter(1, CounterKind::Rate), counter(2, CounterKind::Rate));
     for _ in 0..3 {
@@ -57,7 +59,10 @@ pub async fn counters_are_raised_all_or_none(throttle: Arc<dyn Throttle>) {
     }
     for _ in 0..5 {
         let refused = throttle.hit(&[other, full_one], START).await;
-        assert!(matches!(refused, Verdict::Full { .. }), "{refused:?}");
+        assert!(
+            matches!(refused, Verdict::Full { key, .. } if key == full_one.key),
+            "{refused:?}"
+        );
     }
     for _ in 0..3 {
         assert!(throttle.hit(&[other], START).await.is_allowed());

@@ -35,6 +35,7 @@ fn hit(counts: &mut HashMap<CounterKey, Count>, counters: &[Counter], now: Times
             Judgement::Full { count, is_first } => {
                 counts.insert(counter.key, count);
                 return Verdict::Full {
+                    key: counter.key,
                     kind: counter.kind,
                     retry_after: now.seconds_until(count.ends_at),
                     is_first,
