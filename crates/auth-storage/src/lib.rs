@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth_domain::ports::admin::{ClientDirectory, Founding, UserDirectory};
-use auth_domain::ports::{AuditTrail, Clients, Sessions, StoreProbe, Users};
+use auth_domain::ports::{AccessTokens, AuditTrail, Clients, Sessions, StoreProbe, Users};
 
 mod error;
 mod migrations;
@@ -86,6 +86,7 @@ pub struct Store {
     pub clients: Arc<dyn Clients>,
     pub users: Arc<dyn Users>,
     pub sessions: Arc<dyn Sessions>,
+    pub access_tokens: Arc<dyn AccessTokens>,
     pub audit: Arc<dyn AuditTrail>,
     pub probe: Arc<dyn StoreProbe>,
     pub user_directory: Arc<dyn UserDirectory>,
@@ -117,6 +118,7 @@ pub fn open(url: &DatabaseUrl, options: StoreOptions) -> Result<Store, OpenError
         clients: adapter.clone(),
         users: adapter.clone(),
         sessions: adapter.clone(),
+        access_tokens: adapter.clone(),
         audit: adapter.clone(),
         probe: adapter.clone(),
         user_directory: adapter.clone(),

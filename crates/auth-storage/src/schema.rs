@@ -100,5 +100,15 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::Binary;
+    use crate::types::DbTime;
+
+    denied_tokens (jti_hash) {
+        jti_hash -> Binary,
+        expires_at -> DbTime,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(users, sessions);
+diesel::allow_tables_to_appear_in_same_query!(users, sessions, oauth_clients, denied_tokens);

@@ -5,6 +5,7 @@
 //! What a unique key finds is asked for by `get_result`, never by `first`: that binds a LIMIT, and a statement with a
 //! bound LIMIT is prepared anew by SQLite each time it runs.
 
+mod access_tokens;
 mod audit;
 mod clients;
 mod founding;

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use auth_domain::audit::AuditRecord;
 use auth_domain::client::Client;
-use auth_domain::id::{ClientId, SessionId, UserId};
+use auth_domain::id::{ClientId, JtiHash, SessionId, UserId};
 use auth_domain::ports::admin::{
     Changed, ClientChange, ClientCreated, ClientDirectory, Founded, Founders, Founding, UserChange,
     UserCreated, UserDirectory,
 };
 use auth_domain::ports::{
-    AuditTrail, Clients, Sessions, StoreProbe, StoreReadiness, Unavailable, UserKey, Users,
+    AccessStanding, AccessTokens, AuditTrail, Clients, Denial, Sessions, StoreProbe, StoreReadiness,
+    Unavailable, UserKey, Users,
 };
 use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionView};
 use auth_domain::time::Timestamp;
 use auth_domain::user::{Login, User};
 
-use super::{Engine, audit, clients, founding, migrations_are_pending, sessions, users};
+use super::{Engine, access_tokens, audit, clients, founding, migrations_are_pending, sessions, users};
 
 /// Every port of the store.
 pub(crate) struct Adapter {
@@ -72,6 +73,49 @@ impl Sessions for Adapter {
         self.engine
             .write("revoke sessions", move |conn| {
                 sessions::revoke(conn, &revocation, &audit)
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl AccessTokens for Adapter {
+    async fn deny(&self, denial: Denial, audit: AuditRecord) -> Result<(), Unavailable> {
+        self.engine
+            .write("deny an access token", move |conn| {
+                access_tokens::deny(conn, &denial, &audit)
+            })
+            .await
+    }
+
+    async fn standing(
+        &self,
+        jti: &JtiHash,
+        user_id: UserId,
+        client_id: &ClientId,
+    ) -> Result<AccessStanding, Unavailable> {
+        let (jti, client_id) = (*jti, client_id.clone());
+        self.engine
+            .read("look at an access token", move |conn| {
+                access_tokens::standing(conn, &jti, user_id, &client_id)
+            })
+            .await
+    }
+
+    async fn forget_denials(&self, before: Timestamp, at_most: u32) -> Result<u64, Unavailable> {
+        // What has ended stays so: the search need not keep the writer from its work.
+        let keys = self
+            .engine
+            .read("find ended denials", move |conn| {
+                access_tokens::ended(conn, before, at_most)
+            })
+            .await?;
+        if keys.is_empty() {
+            return Ok(0);
+        }
+        self.engine
+            .write("forget ended denials", move |conn| {
+                access_tokens::forget(conn, &keys)
             })
             .await
     }

@@ -76,17 +76,18 @@ pub(crate) fn stage() -> Stage {
     stage_of(&store, file)
 }
 
-pub(crate) fn stage_of(store: &Store, file: File) -> Stage {
+pub(crate) fn stage_of(store: &Store, file: impl Into<Arc<File>>) -> Stage {
     Stage {
         clients: Arc::clone(&store.clients),
         users: Arc::clone(&store.users),
         sessions: Arc::clone(&store.sessions),
+        access_tokens: Arc::clone(&store.access_tokens),
         audit: Arc::clone(&store.audit),
         probe: Arc::clone(&store.probe),
         user_directory: Arc::clone(&store.user_directory),
         client_directory: Arc::clone(&store.client_directory),
         founding: Arc::clone(&store.founding),
-        inside: Arc::new(file),
+        inside: file.into(),
     }
 }
 

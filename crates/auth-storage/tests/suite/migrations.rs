@@ -1,8 +1,12 @@
 //! The schema goes up, down and up again, and is the same schema.
 
+use std::sync::Arc;
+
+use auth_domain::ports::Denial;
 use auth_domain::session::Opened;
 use auth_storage::{DatabaseUrl, MigrationStatus, Migrations};
 use auth_testkit::build;
+use auth_testkit::contract::stage::{after, note};
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
 
@@ -59,6 +63,64 @@ async fn up_down_and_up_again_is_the_same_schema() {
     assert_eq!(catalogue(&url), []);
     migrations.up().expect("up");
     assert_eq!(catalogue(&url), first);
+}
+
+/// What the sessions' user and client are called, past the store.
+fn inhabitants(file: &File) -> Vec<Entry> {
+    diesel::sql_query(
+        "SELECT users.username AS name, sessions.client_id AS sql \
+         FROM sessions JOIN users ON users.id = sessions.user_id",
+    )
+    .load(&mut file.connect())
+    .expect("the tables read")
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_keeps_its_rows_on_the_way_up_and_down() {
+    let file = Arc::new(File::new());
+    let migrations = Migrations::of(&file.url());
+    let first = "0001_initial";
+    while is_applied_beyond(&migrations, first) {
+        migrations
+            .down()
+            .expect("down")
+            .expect("there is one to take back");
+    }
+    let store = file.open();
+    let stage = stage_of(&store, Arc::clone(&file));
+    let (user, client) = stage.populate().await;
+    let session = build::new_session("s", &user, &client);
+    assert_eq!(stage.open(session).await, Opened::Opened);
+    store.shutdown();
+    let before = inhabitants(&file);
+    assert_eq!(before.len(), 1);
+
+    migrations.up().expect("up");
+    assert_eq!(inhabitants(&file), before);
+    let store = file.open();
+    let stage = stage_of(&store, Arc::clone(&file));
+    let denial = Denial {
+        jti_hash: build::jti_hash("denied"),
+        until: after(900),
+    };
+    let denied = stage.access_tokens.deny(denial, note("deny")).await;
+    denied.expect("the new table is there");
+    store.shutdown();
+
+    while is_applied_beyond(&migrations, first) {
+        migrations
+            .down()
+            .expect("down")
+            .expect("there is one to take back");
+    }
+    assert_eq!(inhabitants(&file), before);
+}
+
+fn is_applied_beyond(migrations: &Migrations, name: &str) -> bool {
+    let status = migrations.status().expect("readable");
+    status
+        .iter()
+        .any(|migration| migration.is_applied && migration.name != name)
 }
 
 #[test]

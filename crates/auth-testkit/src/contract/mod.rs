@@ -3,6 +3,7 @@
 //! A rule is an `async fn` over the port; [`throttle_contract!`](crate::throttle_contract) and
 //! [`store_contract!`](crate::store_contract) expand into one test for each.
 
+pub mod access_tokens;
 pub mod directory;
 pub mod hasher;
 pub mod sessions;
@@ -51,6 +52,14 @@ macro_rules! store_contract {
             deleting_a_client_deletes_its_chains_and_not_the_trail,
             no_chain_survives_a_revocation_that_races_a_rotation,
         }
+        $crate::each_rule! { $make; access_tokens:
+            a_token_that_nobody_denied_is_good,
+            a_denied_token_is_bad_and_others_are_not,
+            a_second_denial_changes_nothing_but_the_audit_trail,
+            a_token_is_bad_without_an_active_user_and_client,
+            ended_denials_are_forgotten_in_bounded_batches,
+            a_denial_is_seen_by_whoever_asks_after_it,
+        }
         $crate::each_rule! { $make; directory:
             an_empty_store_is_founded_once,
             only_the_kind_that_is_missing_is_founded,
@@ -89,6 +98,7 @@ mod tests {
         let named = concat!(include_str!("mod.rs"), include_str!("throttle.rs"));
         let suites = [
             include_str!("sessions.rs"),
+            include_str!("access_tokens.rs"),
             include_str!("directory.rs"),
             include_str!("throttle.rs"),
         ];

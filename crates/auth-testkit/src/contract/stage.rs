@@ -7,7 +7,7 @@ use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::client::Client;
 use auth_domain::id::{JtiHash, RowId, SessionId, UserId};
 use auth_domain::ports::admin::{ClientCreated, ClientDirectory, Founding, UserCreated, UserDirectory};
-use auth_domain::ports::{AuditTrail, Clients, Sessions, StoreProbe, UserKey, Users};
+use auth_domain::ports::{AccessTokens, AuditTrail, Clients, Sessions, StoreProbe, UserKey, Users};
 use auth_domain::session::{
     NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionView,
 };
@@ -25,6 +25,7 @@ pub struct Stage {
     pub clients: Arc<dyn Clients>,
     pub users: Arc<dyn Users>,
     pub sessions: Arc<dyn Sessions>,
+    pub access_tokens: Arc<dyn AccessTokens>,
     pub audit: Arc<dyn AuditTrail>,
     pub probe: Arc<dyn StoreProbe>,
     pub user_directory: Arc<dyn UserDirectory>,
@@ -95,6 +96,7 @@ impl From<FakeStore> for Stage {
             clients: store.clone(),
             users: store.clone(),
             sessions: store.clone(),
+            access_tokens: store.clone(),
             audit: store.clone(),
             probe: store.clone(),
             user_directory: store.clone(),

@@ -1,5 +1,6 @@
 //! The store in memory: every port that a database serves, over one lock.
 
+mod access_tokens;
 mod directory;
 mod sessions;
 
@@ -33,6 +34,7 @@ struct State {
     clients: BTreeMap<ClientId, Client>,
     sessions: HashMap<SessionId, StoredSession>,
     history: Vec<StoredToken>,
+    denials: HashMap<JtiHash, Timestamp>,
     audit: Vec<AuditRecord>,
     readiness: Option<StoreReadiness>,
 }
