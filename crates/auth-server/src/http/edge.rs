@@ -93,7 +93,6 @@ where
         let incoming = Rc::new(Incoming::read(&request, &*self.random));
         let mark = Mark {
             incoming: Rc::clone(&incoming),
-            is_secure: request.app_config().secure(),
             unread: Unread::hold(&mut request),
         };
         request.extensions_mut().insert(incoming);
@@ -124,7 +123,6 @@ where
 /// What distinguishes one response's surroundings from another's.
 struct Mark {
     incoming: Rc<Incoming>,
-    is_secure: bool,
     unread: Option<Unread>,
 }
 
@@ -151,7 +149,7 @@ impl Mark {
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        if self.is_secure {
+        if self.incoming.is_secure {
             headers.insert(
                 STRICT_TRANSPORT_SECURITY,
                 HeaderValue::from_static(TWO_YEARS_OF_HTTPS),

@@ -21,6 +21,8 @@ pub struct Incoming {
     pub context: RequestContext,
     /// The caller's trace, where it sent a valid `traceparent`.
     pub trace_id: Option<String>,
+    /// Whether the request came over HTTPS.
+    pub is_secure: bool,
 }
 
 impl Incoming {
@@ -37,6 +39,7 @@ impl Incoming {
             trace_id: headers
                 .get(TRACEPARENT)
                 .and_then(|value| trace_id(value.as_bytes())),
+            is_secure: request.app_config().secure(),
         }
     }
 }
