@@ -2,6 +2,7 @@
 
 use auth_e2e::client::{Client, Tokens};
 use auth_e2e::installation::Installation;
+use auth_e2e::scale;
 
 use crate::database::Database;
 use crate::support::{assert_refused, use_at_once};
@@ -40,6 +41,7 @@ fn every_generation_of_a_long_chain_is_refused_once_consumed() {
         assert_refused(&client.refresh(&consumed.refresh));
     }
     assert_refused(&client.refresh(&generations.last().unwrap().refresh));
+    scale::attempts(generations.len());
 }
 
 #[test]
@@ -81,4 +83,39 @@ fn one_of_many_uses_at_once_succeeds(times: usize) {
         database.number("SELECT count(*) FROM audit_logs WHERE event_type = 'token_refresh'"),
         1
     );
+    scale::attempts(times);
+}
+
+#[test]
+fn the_order_of_a_fast_chain_survives_restarts() {
+    let installation = Installation::new().unlimited();
+    let mut server = installation.start();
+    let mut chains = [(); 2].map(|()| vec![Client::flutter(server.http()).admin_tokens()]);
+    for _ in 0..3 {
+        let client = Client::flutter(server.http());
+        for chain in &mut chains {
+            for _ in 0..10 {
+                chain.push(client.refreshed(chain.last().unwrap()));
+            }
+        }
+        server.stop();
+        server = installation.start();
+    }
+    let client = Client::flutter(server.http());
+    let mut tried = 0;
+    // Of one chain the oldest is replayed first, of the other the youngest: each is told by itself.
+    let [oldest_first, youngest_first] = &chains;
+    let replayed = oldest_first[..30].iter().chain(youngest_first[..30].iter().rev());
+    for consumed in replayed {
+        assert_refused(&client.refresh(&consumed.refresh));
+        tried += 1;
+    }
+    server.stop();
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    for token in chains.iter().flatten() {
+        assert_refused(&client.refresh(&token.refresh));
+        tried += 1;
+    }
+    scale::attempts(tried);
 }

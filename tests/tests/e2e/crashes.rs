@@ -5,12 +5,12 @@ use std::io::ErrorKind;
 use auth_domain::id::Jti;
 use auth_e2e::client::{Client, FLUTTER};
 use auth_e2e::installation::Installation;
+use auth_e2e::scale;
 use auth_e2e::server::Server;
 
 use crate::database::{Database, claims};
 use crate::support::{User, assert_refused, everything_in, refresh_until_cut};
 
-const ROUNDS: usize = 20;
 const USERS: usize = 8;
 
 #[test]
@@ -20,8 +20,9 @@ fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9() {
     let client = Client::flutter(server.http());
     let mut users: Vec<User> = (0..USERS).map(|_| User::signed_in(&client)).collect();
     let mut cut_in_flight = 0;
-    for round in 0..ROUNDS {
-        users = refresh_until_killed(server, users, FLUTTER, 40 + 7 * round);
+    let rounds = scale::times(20, 200);
+    for round in 0..rounds {
+        users = refresh_until_killed(server, users, FLUTTER, 40 + 7 * (round % 20));
         server = installation.start();
         let client = Client::flutter(server.http());
         let mut database = Database::open(&installation.database());
@@ -45,6 +46,7 @@ fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9() {
         cut_in_flight > 0,
         "no kill ever cut off an answer: the load is too weak to say anything"
     );
+    scale::attempts(rounds);
 }
 
 /// Whether the newest token that a user was given is the head of its chain. Where not, the only other thing that can
@@ -123,8 +125,8 @@ fn with_a_retry_window_no_kill_9_signs_anybody_out() {
     assert!(created.status.success(), "{}", everything_in(&created));
     let client = Client::new(server.http(), PATIENT);
     let mut users: Vec<User> = (0..USERS).map(|_| User::signed_in(&client)).collect();
-    for round in 0..5 {
-        users = refresh_until_killed(server, users, PATIENT, 40 + 7 * round);
+    for round in 0..scale::times(5, 20) {
+        users = refresh_until_killed(server, users, PATIENT, 40 + 7 * (round % 20));
         server = installation.start();
         let client = Client::new(server.http(), PATIENT);
         for user in &mut users {

@@ -85,3 +85,9 @@ pub(crate) fn claims(refresh_token: &str) -> RefreshClaims {
 pub(crate) fn payload(token: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()
 }
+
+/// A number in the payload of a token.
+pub(crate) fn payload_number(token: &str, claim: &str) -> i64 {
+    let claims: serde_json::Value = serde_json::from_slice(&payload(token)).unwrap();
+    claims[claim].as_i64().unwrap()
+}

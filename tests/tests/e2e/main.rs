@@ -7,6 +7,7 @@
 )]
 
 mod chain;
+mod clocks;
 mod crashes;
 mod database;
 mod dependency_rule;
