@@ -81,28 +81,58 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
-    /// The name of the kind of event.
-    pub const fn event_type(&self) -> &'static str {
+    /// Its kind.
+    pub const fn kind(&self) -> EventKind {
         match self {
-            Self::LoginSuccess { .. } => "login_success",
-            Self::LoginFailed { .. } => "login_failed",
-            Self::TokenRefresh { .. } => "token_refresh",
-            Self::TokenRevoke { .. } | Self::AccessTokenDenied { .. } => "token_revoke",
-            Self::TokenInvalid { .. } => "token_invalid",
-            Self::SecurityIncident { .. } => "security_incident",
-            Self::RateLimitExceeded { .. } => "rate_limit_exceeded",
-            Self::UserCreated { .. } => "user_created",
-            Self::UserBlocked {} => "user_blocked",
-            Self::UserUnblocked {} => "user_unblocked",
-            Self::UserDeleted { .. } => "user_deleted",
-            Self::PasswordChange {} => "password_change",
-            Self::ClientCreated { .. } => "client_created",
-            Self::ClientUpdated {} => "client_updated",
-            Self::ClientSecretRotated {} => "client_secret_rotated",
-            Self::ClientDisabled {} => "client_disabled",
-            Self::ClientEnabled {} => "client_enabled",
-            Self::ClientDeleted {} => "client_deleted",
-            Self::KeyRotated { .. } => "key_rotated",
+            Self::LoginSuccess { .. } => EventKind::LoginSuccess,
+            Self::LoginFailed { .. } => EventKind::LoginFailed,
+            Self::TokenRefresh { .. } => EventKind::TokenRefresh,
+            Self::TokenRevoke { .. } | Self::AccessTokenDenied { .. } => EventKind::TokenRevoke,
+            Self::TokenInvalid { .. } => EventKind::TokenInvalid,
+            Self::SecurityIncident { .. } => EventKind::SecurityIncident,
+            Self::RateLimitExceeded { .. } => EventKind::RateLimitExceeded,
+            Self::UserCreated { .. } => EventKind::UserCreated,
+            Self::UserBlocked {} => EventKind::UserBlocked,
+            Self::UserUnblocked {} => EventKind::UserUnblocked,
+            Self::UserDeleted { .. } => EventKind::UserDeleted,
+            Self::PasswordChange {} => EventKind::PasswordChange,
+            Self::ClientCreated { .. } => EventKind::ClientCreated,
+            Self::ClientUpdated {} => EventKind::ClientUpdated,
+            Self::ClientSecretRotated {} => EventKind::ClientSecretRotated,
+            Self::ClientDisabled {} => EventKind::ClientDisabled,
+            Self::ClientEnabled {} => EventKind::ClientEnabled,
+            Self::ClientDeleted {} => EventKind::ClientDeleted,
+            Self::KeyRotated { .. } => EventKind::KeyRotated,
+        }
+    }
+
+    /// The name of its kind.
+    pub const fn event_type(&self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// Why what was attempted did not succeed, in a word.
+    pub const fn error_message(&self) -> Option<&'static str> {
+        match self {
+            Self::LoginFailed { reason, .. } | Self::TokenInvalid { reason, .. } => Some(reason.as_str()),
+            Self::SecurityIncident { .. } => Some("reuse"),
+            Self::RateLimitExceeded { .. } => Some("rate_limit_exceeded"),
+            Self::LoginSuccess { .. }
+            | Self::TokenRefresh { .. }
+            | Self::TokenRevoke { .. }
+            | Self::AccessTokenDenied { .. }
+            | Self::UserCreated { .. }
+            | Self::UserBlocked {}
+            | Self::UserUnblocked {}
+            | Self::UserDeleted { .. }
+            | Self::PasswordChange {}
+            | Self::ClientCreated { .. }
+            | Self::ClientUpdated {}
+            | Self::ClientSecretRotated {}
+            | Self::ClientDisabled {}
+            | Self::ClientEnabled {}
+            | Self::ClientDeleted {}
+            | Self::KeyRotated { .. } => None,
         }
     }
 
@@ -116,6 +146,53 @@ impl AuditEvent {
                 | Self::RateLimitExceeded { .. }
         )
     }
+}
+
+crate::name::named! {
+    /// A kind of event, by the name that its rows carry.
+    EventKind {
+        /// Somebody signed in.
+        LoginSuccess = "login_success",
+        /// Somebody failed to sign in.
+        LoginFailed = "login_failed",
+        /// A refresh token was used.
+        TokenRefresh = "token_refresh",
+        /// Chains were ended, or an access token denied, on request.
+        TokenRevoke = "token_revoke",
+        /// A token under a good signature was refused.
+        TokenInvalid = "token_invalid",
+        /// A consumed refresh token was presented.
+        SecurityIncident = "security_incident",
+        /// A limit was reached.
+        RateLimitExceeded = "rate_limit_exceeded",
+        /// A user was created.
+        UserCreated = "user_created",
+        /// A user was deactivated.
+        UserBlocked = "user_blocked",
+        /// A user was activated.
+        UserUnblocked = "user_unblocked",
+        /// A user was deleted.
+        UserDeleted = "user_deleted",
+        /// A user's password was changed.
+        PasswordChange = "password_change",
+        /// A client was registered.
+        ClientCreated = "client_created",
+        /// A client was changed.
+        ClientUpdated = "client_updated",
+        /// A client got a new secret.
+        ClientSecretRotated = "client_secret_rotated",
+        /// A client was switched off.
+        ClientDisabled = "client_disabled",
+        /// A client was switched on.
+        ClientEnabled = "client_enabled",
+        /// A client was deleted.
+        ClientDeleted = "client_deleted",
+        /// A signing key was published.
+        KeyRotated = "key_rotated",
+    } expected "login_success, login_failed, token_refresh, token_revoke, token_invalid, security_incident, \
+                rate_limit_exceeded, user_created, user_blocked, user_unblocked, user_deleted, password_change, \
+                client_created, client_updated, client_secret_rotated, client_disabled, client_enabled, \
+                client_deleted, key_rotated"
 }
 
 /// A row of the audit trail.

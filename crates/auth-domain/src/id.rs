@@ -113,12 +113,26 @@ uuid_id! {
     RowId
 }
 
+impl RowId {
+    /// A bound that no id is below that was made in this moment's millisecond or later, and every id that was made
+    /// before it is.
+    pub fn first_of(at: Timestamp) -> Self {
+        Self(uuid::Builder::from_unix_timestamp_millis(unix_millis(at), &[0; 10]).into_uuid())
+    }
+}
+
 /// A new UUID version 7 (RFC 9562 section 5.7).
 fn time_ordered_uuid(random: &dyn Random, now: Timestamp) -> Uuid {
     let mut tail = [0_u8; 10];
     random.fill(&mut tail);
-    let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+    uuid::Builder::from_unix_timestamp_millis(unix_millis(now), &tail).into_uuid()
+}
+
+/// What of a moment fits the 48 bits that RFC 9562 gives it: the years 1970 to 10889.
+fn unix_millis(at: Timestamp) -> u64 {
+    u64::try_from(at.as_micros() / 1_000)
+        .unwrap_or(0)
+        .min((1 << 48) - 1)
 }
 
 /// The identifier of one token (`jti`, RFC 7519 section 4.1.7).

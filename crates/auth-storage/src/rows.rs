@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use auth_domain::audit::{AuditEvent, AuditRecord};
+use auth_domain::audit::AuditRecord;
 use auth_domain::client::{
     AccessTokenType, Client, ClientAuthentication, ClientPolicy, ClientStatus, GrantType, RotationPolicy,
     WireProfile,
@@ -379,34 +379,8 @@ impl<'a> TryFrom<&'a AuditRecord> for NewAuditRow<'a> {
             user_agent: record.context.user_agent.as_deref(),
             correlation_id: &record.context.correlation_id,
             success: record.event.is_success(),
-            error_message: error_message(&record.event),
+            error_message: record.event.error_message(),
             created_at: Moment(record.at),
         })
-    }
-}
-
-const fn error_message(event: &AuditEvent) -> Option<&'static str> {
-    match event {
-        AuditEvent::LoginFailed { reason, .. } | AuditEvent::TokenInvalid { reason, .. } => {
-            Some(reason.as_str())
-        }
-        AuditEvent::SecurityIncident { .. } => Some("reuse"),
-        AuditEvent::RateLimitExceeded { .. } => Some("rate_limit_exceeded"),
-        AuditEvent::LoginSuccess { .. }
-        | AuditEvent::TokenRefresh { .. }
-        | AuditEvent::TokenRevoke { .. }
-        | AuditEvent::AccessTokenDenied { .. }
-        | AuditEvent::UserCreated { .. }
-        | AuditEvent::UserBlocked {}
-        | AuditEvent::UserUnblocked {}
-        | AuditEvent::UserDeleted { .. }
-        | AuditEvent::PasswordChange {}
-        | AuditEvent::ClientCreated { .. }
-        | AuditEvent::ClientUpdated {}
-        | AuditEvent::ClientSecretRotated {}
-        | AuditEvent::ClientDisabled {}
-        | AuditEvent::ClientEnabled {}
-        | AuditEvent::ClientDeleted {}
-        | AuditEvent::KeyRotated { .. } => None,
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 
 use super::{Unavailable, UserKey};
-use crate::audit::AuditRecord;
+use crate::audit::{AuditRecord, EventKind};
 use crate::client::Client;
 use crate::id::{ClientId, RowId, UserId};
 use crate::secret::{ClientSecretHash, PasswordHash};
@@ -61,7 +61,7 @@ pub struct AuditFilter {
     /// Written before this moment.
     pub until: Option<Timestamp>,
     /// Of these kinds; of any, where there is none.
-    pub event_types: Vec<String>,
+    pub kinds: Vec<EventKind>,
     /// About this user.
     pub user_id: Option<UserId>,
     /// About this client.

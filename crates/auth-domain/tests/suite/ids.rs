@@ -98,6 +98,18 @@ fn a_jti_is_hashed_in_its_textual_form() {
 }
 
 #[test]
+fn the_first_id_of_a_millisecond_parts_what_was_made_before_from_the_rest() {
+    let made = |micros| RowId::generate(&Sevens, Timestamp::from_micros(micros));
+    let bound = RowId::first_of(Timestamp::from_micros(1_767_225_600_123_456));
+    assert!(made(1_767_225_600_122_999) < bound);
+    assert!(bound < made(1_767_225_600_123_000));
+    assert!(bound < made(1_767_225_600_124_000));
+    let (first, last) = (Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX));
+    assert!(RowId::first_of(first) < made(0));
+    assert!(made(1_767_225_600_123_000) < RowId::first_of(last));
+}
+
+#[test]
 fn a_successor_is_fixed_by_its_parent_and_shaped_as_a_uuid_of_version_8() {
     let successor = Jti::successor_of("header.payload.signature");
     assert_eq!(successor, Jti::successor_of("header.payload.signature"));
