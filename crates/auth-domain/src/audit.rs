@@ -8,6 +8,7 @@ use crate::id::{ClientId, RowId, SessionId, UserId};
 use crate::refusal::GrantFault;
 use crate::scope::Scope;
 use crate::session::{RevocationReason, RevocationTarget};
+use crate::throttle::Limit;
 use crate::time::{Seconds, Timestamp};
 
 /// Something that happened, with what is particular to it. Serializes to the row's `event_data`.
@@ -49,9 +50,13 @@ pub enum AuditEvent {
         session_id: SessionId,
         revoked: RevocationTarget,
     },
-    /// A limit was reached.
+    /// A limit was reached. `login` is what was typed as a name, at a sign-in.
     RateLimitExceeded {
-        grant_type: GrantType,
+        limit: Limit,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        grant_type: Option<GrantType>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        login: Option<String>,
         retry_after: Seconds,
     },
     /// A user was created.

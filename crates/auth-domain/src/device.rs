@@ -79,6 +79,15 @@ impl fmt::Debug for DeviceSecret {
     }
 }
 
+/// A note as it is handed out.
+#[derive(Debug, Clone)]
+pub struct DeviceNote {
+    /// The sealed note.
+    pub token: DeviceToken,
+    /// How long it is worth keeping.
+    pub lifetime: Seconds,
+}
+
 /// What a note says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownDevice {

@@ -9,7 +9,7 @@ use crate::client_auth::{BasicCredentials, ClientCredentials};
 use crate::password::MAX_PASSWORD_BYTES;
 use crate::refusal::{Parameter, Refusal, RequestFault};
 use crate::scope::Scope;
-use crate::secret::{Password, Token};
+use crate::secret::{DeviceToken, Password, Token};
 
 /// The longest login name that is looked up, in bytes: what the longest user name may take in UTF-8.
 pub const MAX_LOGIN_BYTES: usize = 1_020;
@@ -25,6 +25,8 @@ pub struct TokenRequest {
     pub grant: Grant,
     /// What the token shall be good for, where that is asked.
     pub scope: Option<Scope>,
+    /// The note of a known device, where one came beside the form.
+    pub device: Option<DeviceToken>,
 }
 
 /// What a client offers for a token.
@@ -47,6 +49,14 @@ impl Grant {
         match self {
             Self::Password { .. } => GrantType::Password,
             Self::RefreshToken(_) => GrantType::RefreshToken,
+        }
+    }
+
+    /// What was typed as a name, at a sign-in.
+    pub fn login(&self) -> Option<&str> {
+        match self {
+            Self::Password { username, .. } => Some(username),
+            Self::RefreshToken(_) => None,
         }
     }
 }
@@ -86,6 +96,7 @@ impl TokenRequest {
             client,
             grant,
             scope: scope.map_err(|_| Refusal::InvalidScope)?,
+            device: None,
         })
     }
 }

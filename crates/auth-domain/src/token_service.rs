@@ -7,7 +7,8 @@ use crate::claims::{AccessClaims, Issuer, RefreshClaims, SignedPair, TokenPairCl
 use crate::client::{Client, GrantType, WireProfile};
 use crate::client_auth::ClientCredentials;
 use crate::context::RequestContext;
-use crate::device::DevicePolicy;
+use crate::device::{DeviceNote, DevicePolicy};
+use crate::grant::SignIn;
 use crate::id::{ClientId, Jti, RowId, SessionId, Subject, UserId};
 use crate::ports::{
     AuditTrail, Clients, Clock, PasswordHasher, Random, Sessions, Throttle, TokenSigner, Unavailable, Users,
@@ -16,7 +17,7 @@ use crate::refusal::Refusal;
 use crate::request::{Grant, TokenRequest};
 use crate::scope::Scope;
 use crate::session::Successor;
-use crate::throttle::{Counter, CounterKind, Limits, NetworkKey, Verdict};
+use crate::throttle::{Counter, CounterKind, Limits, NetworkKey, Room, Verdict};
 use crate::time::{Seconds, Timestamp};
 
 /// Issues tokens: the rules of this crate, wired to the ports.
@@ -99,6 +100,39 @@ pub struct Facts {
     pub session_id: Option<SessionId>,
     /// How a refresh went, where there was one.
     pub rotation: Option<RotationResult>,
+    /// What the limit of the network has left, where one has judged the request.
+    pub quota: Option<Quota>,
+}
+
+/// What a limit by address has left, to be told to the client. No limit by account is ever told: its counter would
+/// tell a stranger how often the account's owner signs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// The grant whose requests it counts.
+    pub grant_type: GrantType,
+    /// How many requests it lets through in a window.
+    pub limit: u32,
+    /// How long a window is.
+    pub window: Seconds,
+    /// What is left of this one.
+    pub room: Room,
+}
+
+impl Quota {
+    fn of(grant_type: GrantType, counter: &Counter, verdict: Verdict) -> Self {
+        Self {
+            grant_type,
+            limit: counter.limit,
+            window: counter.window,
+            room: match verdict {
+                Verdict::Allowed(room) => room,
+                Verdict::Full { retry_after, .. } => Room {
+                    remaining: 0,
+                    resets_in: retry_after,
+                },
+            },
+        }
+    }
 }
 
 crate::name::named! {
@@ -135,6 +169,8 @@ pub struct TokenSet {
     pub expires_in: Seconds,
     /// What the access token is good for.
     pub scope: Scope,
+    /// A note for the device that was signed in from, where devices are known.
+    pub device: Option<DeviceNote>,
 }
 
 /// Why a use case ended early.
@@ -198,43 +234,65 @@ impl Walk<'_> {
     async fn issue(&mut self, request: TokenRequest) -> Result<TokenSet, Halt> {
         let grant_type = request.grant.grant_type();
         self.facts.grant_type = Some(grant_type);
-        self.pass_network_limits(grant_type).await?;
+        self.pass_network_limit(grant_type, request.grant.login()).await?;
         let client = self.authenticated_client(&request.client).await?;
         self.check_grant_is_allowed(grant_type, &client)?;
-        match request.grant {
+        match &request.grant {
             Grant::Password { username, password } => {
-                self.password_grant(&client, &username, &password, request.scope.as_ref())
-                    .await
+                let sign_in = SignIn {
+                    username,
+                    password,
+                    scope: request.scope.as_ref(),
+                    device: request.device.as_ref(),
+                };
+                self.password_grant(&client, &sign_in).await
             }
-            Grant::RefreshToken(token) => self.refresh_grant(&client, &token, request.scope.as_ref()).await,
+            Grant::RefreshToken(token) => self.refresh_grant(&client, token, request.scope.as_ref()).await,
         }
     }
 
-    async fn pass_network_limits(&mut self, grant_type: GrantType) -> Result<(), Halt> {
-        let (Some(limits), Some(ip)) = (self.service.policy.limits, self.context.ip) else {
+    /// The network that limits by address count for; none where they do not hold.
+    pub(crate) fn network(&self) -> Option<NetworkKey> {
+        let ip = self.context.ip.filter(|_| !self.context.is_exempt);
+        ip.map(NetworkKey::of)
+    }
+
+    /// Raises the counter that a network has for requests of this kind, notes what it has left, and stops where it
+    /// is full.
+    async fn pass_network_limit(&mut self, grant_type: GrantType, login: Option<&str>) -> Result<(), Halt> {
+        let (Some(limits), Some(network)) = (self.service.policy.limits, self.network()) else {
             return Ok(());
         };
-        let network = NetworkKey::of(ip);
-        match grant_type {
-            GrantType::Password => self.pass(grant_type, &limits.login_from(network)).await,
-            GrantType::RefreshToken => self.pass(grant_type, &limits.refresh_from(network)).await,
-        }
+        let [counter] = match grant_type {
+            GrantType::Password => limits.login_from(network),
+            GrantType::RefreshToken => limits.refresh_from(network),
+        };
+        let verdict = self.service.ports.throttle.hit(&[counter], self.now).await;
+        self.facts.quota = Some(Quota::of(grant_type, &counter, verdict));
+        self.heed(verdict, login).await
     }
 
     /// Raises counters and stops where one is full.
-    pub(crate) async fn pass(&self, grant_type: GrantType, counters: &[Counter]) -> Result<(), Halt> {
+    pub(crate) async fn pass(&self, counters: &[Counter], login: &str) -> Result<(), Halt> {
+        let verdict = self.service.ports.throttle.hit(counters, self.now).await;
+        self.heed(verdict, Some(login)).await
+    }
+
+    async fn heed(&self, verdict: Verdict, login: Option<&str>) -> Result<(), Halt> {
         let Verdict::Full {
-            key: _,
+            key,
             kind,
             retry_after,
             is_first,
-        } = self.service.ports.throttle.hit(counters, self.now).await
+        } = verdict
         else {
             return Ok(());
         };
         if is_first {
             self.record(AuditEvent::RateLimitExceeded {
-                grant_type,
+                limit: key.limit(),
+                grant_type: self.facts.grant_type,
+                login: login.map(str::to_owned),
                 retry_after,
             })
             .await?;
@@ -304,6 +362,7 @@ impl Walk<'_> {
             tokens,
             expires_in: client.policy.access_token_lifetime,
             scope: terms.scope.clone(),
+            device: None,
         })
     }
 

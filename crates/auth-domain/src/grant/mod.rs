@@ -2,3 +2,5 @@
 
 mod password;
 mod refresh;
+
+pub(crate) use password::SignIn;

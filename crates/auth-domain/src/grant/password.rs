@@ -1,16 +1,27 @@
 //! The resource owner password credentials grant (RFC 6749 section 4.3).
 
 use crate::audit::AuditEvent;
-use crate::client::{Client, GrantType};
-use crate::id::{Jti, RowId, SessionId};
+use crate::client::Client;
+use crate::device::{DeviceId, DeviceNote, KnownDevice};
+use crate::id::{Jti, RowId, SessionId, UserId};
 use crate::ports::{Hashed, Verified};
 use crate::refusal::{GrantFault, Refusal};
 use crate::scope::{self, Scope};
-use crate::secret::{Password, PasswordHash};
+use crate::secret::{DeviceToken, Password, PasswordHash};
 use crate::session::{AuthenticationMethod, NewSession, Opened, Successor, TokenRow};
 use crate::throttle::{AccountKey, Budget, CounterKey, NetworkKey, Pardon};
 use crate::token_service::{Halt, Terms, TokenSet, Walk};
 use crate::user::{Login, User, UserStatus};
+
+/// What somebody shows to be signed in.
+pub(crate) struct SignIn<'a> {
+    pub(crate) username: &'a str,
+    pub(crate) password: &'a Password,
+    /// What the tokens shall be good for, where that is asked.
+    pub(crate) scope: Option<&'a Scope>,
+    /// The note of a known device, where one was sent.
+    pub(crate) device: Option<&'a DeviceToken>,
+}
 
 impl Walk<'_> {
     /// Signs a user in: scope, limits of the account, password, then a new session with its first tokens.
@@ -19,28 +30,33 @@ impl Walk<'_> {
     pub(crate) async fn password_grant(
         &mut self,
         client: &Client,
-        username: &str,
-        password: &Password,
-        requested: Option<&Scope>,
+        sign_in: &SignIn<'_>,
     ) -> Result<TokenSet, Halt> {
-        let scope = scope::narrow(&client.allowed_scopes, requested).ok_or(Refusal::InvalidScope)?;
+        let SignIn {
+            username, password, ..
+        } = *sign_in;
+        let scope = scope::narrow(&client.allowed_scopes, sign_in.scope).ok_or(Refusal::InvalidScope)?;
         let login = Login::parse(username);
         let found = self.service.ports.users.find_by_login(&login).await?;
         self.facts.user_id = found.as_ref().map(|user| user.id);
-        let guess = self.guess(found.as_ref(), &login);
-        self.pass_guess(&guess).await?;
+        let guess = self.guess(found.as_ref(), &login, self.known_device(sign_in.device));
+        self.pass_guess(&guess, username).await?;
         let (user, is_outdated) = match self.judged(found, password).await {
             Ok(Ok(signed_in)) => signed_in,
             Ok(Err(fault)) => return self.refuse_login(fault, username).await,
             Err(halt) => return self.take_back(&guess, halt).await,
         };
+        let user_id = user.id;
         match self
             .admit(client, user, &scope, is_outdated.then_some(password))
             .await
         {
             Ok(Some(tokens)) => {
                 self.pardon(&guess.was_right()).await;
-                Ok(tokens)
+                Ok(TokenSet {
+                    device: self.note_for(user_id, guess.budget),
+                    ..tokens
+                })
             }
             Ok(None) => self.refuse_login(GrantFault::Overtaken, username).await,
             Err(halt) => self.take_back(&guess, halt).await,
@@ -83,22 +99,49 @@ impl Walk<'_> {
         Err(halt)
     }
 
-    fn guess(&self, found: Option<&User>, login: &Login) -> Guess {
+    /// What the note of a device says, where it is ours and still believed. It is read before anybody asks whom the
+    /// login names, so that the work tells nobody whether there is such an account.
+    fn known_device(&self, note: Option<&DeviceToken>) -> Option<KnownDevice> {
+        let policy = self.service.policy.devices.as_ref()?;
+        KnownDevice::open(note?, &policy.secret, self.now)
+    }
+
+    /// A guess from a device that the very account's owner has signed in from before is taken from the device's
+    /// budget; every other from the account's.
+    fn guess(&self, found: Option<&User>, login: &Login, device: Option<KnownDevice>) -> Guess {
         let unknown = || AccountKey::of_unknown(login);
+        let account = || found.map_or_else(unknown, |user| AccountKey::of_user(user.id));
+        let own = device.filter(|device| found.is_some_and(|user| user.id == device.user_id));
         Guess {
-            budget: Budget::Account(found.map_or_else(unknown, |user| AccountKey::of_user(user.id))),
-            network: self.context.ip.map(NetworkKey::of),
+            budget: own.map_or_else(|| Budget::Account(account()), |device| Budget::Device(device.id)),
+            network: self.network(),
         }
     }
 
-    async fn pass_guess(&self, guess: &Guess) -> Result<(), Halt> {
+    async fn pass_guess(&self, guess: &Guess, login: &str) -> Result<(), Halt> {
         match self.service.policy.limits {
-            Some(limits) => {
-                self.pass(GrantType::Password, &limits.guess(guess.budget, guess.network))
-                    .await
-            }
+            Some(limits) => self.pass(&limits.guess(guess.budget, guess.network), login).await,
             None => Ok(()),
         }
+    }
+
+    /// A new note for the device that somebody has just signed in from; a known one keeps its name, and with that its
+    /// counters.
+    fn note_for(&self, user_id: UserId, budget: Budget) -> Option<DeviceNote> {
+        let policy = self.service.policy.devices.as_ref()?;
+        let id = match budget {
+            Budget::Account(_) => DeviceId::generate(&*self.service.ports.random),
+            Budget::Device(id) => id,
+        };
+        let device = KnownDevice {
+            id,
+            user_id,
+            expires_at: self.now.whole_second().plus(policy.lifetime),
+        };
+        Some(DeviceNote {
+            token: device.seal(&policy.secret),
+            lifetime: policy.lifetime,
+        })
     }
 
     async fn pardon(&self, pardons: &[Pardon]) {
@@ -192,8 +235,9 @@ struct Guess {
 }
 
 impl Guess {
-    /// A good login forgets the account's failures, and takes its own off the network's: an attacker must not
-    /// wash a network clean by signing in to an account of their own.
+    /// A good login forgets the failures of the budget it was taken from, and takes its own off the network's: an
+    /// attacker must not wash a network clean by signing in to an account of their own. Nor does an owner's sign-in
+    /// from a known device forgive the account: it would hand fresh guesses to whoever attacks it from elsewhere.
     fn was_right(&self) -> Vec<Pardon> {
         self.pardons(Pardon::All(self.budget.failures()))
     }

@@ -1,5 +1,7 @@
 //! The grants as a whole, over the fakes: who gets what, what is written, and what every refusal leaves behind.
 
+mod known_devices;
+mod limits;
 mod overtaken;
 mod password;
 mod refresh;

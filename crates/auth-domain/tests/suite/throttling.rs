@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
+use auth_domain::device::DeviceId;
 use auth_domain::id::UserId;
 use auth_domain::throttle::{
     AccountKey, Budget, Count, Counter, CounterKey, CounterKind, Judgement, Limits, NetworkKey, Pardon, judge,
 };
 use auth_domain::time::{Seconds, Timestamp};
 use auth_domain::user::Login;
+use auth_testkit::build;
+use auth_testkit::random::SeededRandom;
 use proptest::prelude::*;
 use rstest::rstest;
 use uuid::Uuid;
@@ -211,5 +214,23 @@ proptest! {
             }
             prop_assert!(let_through <= limit);
         }
+    }
+}
+
+#[test]
+fn each_counter_has_the_name_of_its_limit() {
+    let from = network("192.0.2.1");
+    let account = AccountKey::of_user(build::user_id("alice"));
+    let device = DeviceId::generate(&SeededRandom::default());
+    for (key, name) in [
+        (CounterKey::LoginsFrom(from), "logins_by_address"),
+        (CounterKey::LoginsFor(account), "logins_by_account"),
+        (CounterKey::FailuresFrom(from), "failures_by_address"),
+        (CounterKey::FailuresFor(account), "failures_by_account"),
+        (CounterKey::LoginsBy(device), "logins_by_device"),
+        (CounterKey::FailuresBy(device), "failures_by_device"),
+        (CounterKey::RefreshesFrom(from), "refreshes_by_address"),
+    ] {
+        assert_eq!(key.limit().as_str(), name);
     }
 }

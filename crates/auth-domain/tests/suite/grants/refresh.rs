@@ -7,6 +7,7 @@ use auth_domain::id::{Jti, SessionId};
 use auth_domain::ports::{Genuine, TokenSigner};
 use auth_domain::refusal::{GrantFault, Refusal};
 use auth_domain::session::{RevocationReason, RevocationTarget, SessionState};
+use auth_domain::throttle::Limit;
 use auth_domain::time::{Seconds, Timestamp};
 use auth_domain::token_service::{ReuseRevokes, RotationResult, TokenSet};
 use auth_domain::user::{User, UserStatus};
@@ -308,7 +309,9 @@ async fn refreshing_has_a_limit_of_its_own() {
     );
     let row = last_row(&bed).event;
     let expected = AuditEvent::RateLimitExceeded {
-        grant_type: GrantType::RefreshToken,
+        limit: Limit::RefreshesByAddress,
+        grant_type: Some(GrantType::RefreshToken),
+        login: None,
         retry_after: Seconds::new(60),
     };
     assert_eq!(row, expected);
