@@ -11,6 +11,7 @@ mod clocks;
 mod crashes;
 mod database;
 mod dependency_rule;
+mod disk;
 mod expiry;
 mod flutter;
 mod forged;
