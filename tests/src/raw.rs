@@ -38,6 +38,21 @@ pub fn send(address: SocketAddr, bytes: &[u8], ending: Ending, patience: Duratio
     })
 }
 
+/// Sends bytes on a connection of their own, ends the sending side, and says all that came back.
+///
+/// # Errors
+/// Where nobody listens.
+pub fn exchange(address: SocketAddr, bytes: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(patience))?;
+    // As above: a refusal may come before all is sent, and a reset after it.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    Ok(answer)
+}
+
 /// What the sender does after its last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -51,7 +66,8 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-fn statuses(answer: &[u8]) -> Vec<u16> {
+/// The status codes of the answers in what a server sent.
+pub fn statuses(answer: &[u8]) -> Vec<u16> {
     String::from_utf8_lossy(answer)
         .split("HTTP/1.1 ")
         .skip(1)
