@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth_domain::ports::admin::{ClientDirectory, Founding, UserDirectory};
+use auth_domain::ports::admin::{AuditLog, ClientDirectory, Founding, UserDirectory};
 use auth_domain::ports::{AccessTokens, AuditTrail, Clients, Sessions, StoreProbe, Users};
 
 mod error;
@@ -88,6 +88,7 @@ pub struct Store {
     pub sessions: Arc<dyn Sessions>,
     pub access_tokens: Arc<dyn AccessTokens>,
     pub audit: Arc<dyn AuditTrail>,
+    pub audit_log: Arc<dyn AuditLog>,
     pub probe: Arc<dyn StoreProbe>,
     pub user_directory: Arc<dyn UserDirectory>,
     pub client_directory: Arc<dyn ClientDirectory>,
@@ -120,6 +121,7 @@ pub fn open(url: &DatabaseUrl, options: StoreOptions) -> Result<Store, OpenError
         sessions: adapter.clone(),
         access_tokens: adapter.clone(),
         audit: adapter.clone(),
+        audit_log: adapter.clone(),
         probe: adapter.clone(),
         user_directory: adapter.clone(),
         client_directory: adapter.clone(),

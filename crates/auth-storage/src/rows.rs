@@ -13,6 +13,7 @@ use auth_domain::client::{
     WireProfile,
 };
 use auth_domain::id::{ClientId, JtiHash, RowId, SessionId, UserId};
+use auth_domain::ports::admin::AuditEntry;
 use auth_domain::scope::Scope;
 use auth_domain::secret::{ClientSecretHash, PasswordHash};
 use auth_domain::session::{NewSession, RevocationReason, SessionState, SessionView, TokenRow};
@@ -382,5 +383,40 @@ impl<'a> TryFrom<&'a AuditRecord> for NewAuditRow<'a> {
             error_message: record.event.error_message(),
             created_at: Moment(record.at),
         })
+    }
+}
+
+/// A row of `audit_logs` as it is read. Nothing in it is judged again: the trail tells what was written.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = audit_logs)]
+pub(crate) struct AuditRow {
+    id: Id,
+    user_id: Option<Id>,
+    client_id: Option<String>,
+    event_type: String,
+    event_data: Json,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+    correlation_id: String,
+    success: bool,
+    error_message: Option<String>,
+    created_at: Moment,
+}
+
+impl From<AuditRow> for AuditEntry {
+    fn from(row: AuditRow) -> Self {
+        Self {
+            id: RowId::from_uuid(row.id.0),
+            at: row.created_at.0,
+            event_type: row.event_type,
+            event_data: row.event_data.0,
+            user_id: row.user_id.map(|user| UserId::from_uuid(user.0)),
+            client_id: row.client_id,
+            ip: row.ip_address,
+            user_agent: row.user_agent,
+            correlation_id: row.correlation_id,
+            success: row.success,
+            error_message: row.error_message,
+        }
     }
 }

@@ -37,8 +37,8 @@ pub(crate) struct Id(pub(crate) Uuid);
 #[diesel(sql_type = DbTime)]
 pub(crate) struct Moment(pub(crate) Timestamp);
 
-/// A JSON document, as text, on its way to a database.
-#[derive(Debug, Clone, AsExpression)]
+/// A JSON document, as text, on its way to or from a database.
+#[derive(Debug, Clone, AsExpression, FromSqlRow)]
 #[diesel(sql_type = DbJson)]
 pub(crate) struct Json(pub(crate) String);
 
@@ -72,5 +72,11 @@ impl FromSql<DbTime, Sqlite> for Moment {
 impl ToSql<DbJson, Sqlite> for Json {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         <str as ToSql<Text, Sqlite>>::to_sql(&self.0, out)
+    }
+}
+
+impl FromSql<DbJson, Sqlite> for Json {
+    fn from_sql(value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
+        <String as FromSql<Text, Sqlite>>::from_sql(value).map(Self)
     }
 }

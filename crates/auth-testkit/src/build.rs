@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::clock::START;
 use crate::fake::FakeHasher;
+use crate::random::SeededRandom;
 
 /// The client id of the CodeLab application in the field.
 pub const FLUTTER: &str = "codelab-flutter-app";
@@ -171,9 +172,16 @@ pub fn session_id(text: &str) -> SessionId {
 
 /// An audit row known by this text, about that event, from [`context`], at [`START`].
 pub fn audit(text: &str, event: AuditEvent) -> AuditRecord {
+    audit_at(START, text, event)
+}
+
+/// The same at a moment, which its id carries as every audit row's does.
+pub fn audit_at(at: Timestamp, text: &str, event: AuditEvent) -> AuditRecord {
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let (seed, _) = digest.split_first_chunk::<8>().expect("a digest has 32 bytes");
     AuditRecord {
-        id: RowId::from_uuid(uuid(&format!("audit {text}"))),
-        at: START,
+        id: RowId::generate(&SeededRandom::new(u64::from_le_bytes(*seed)), at),
+        at,
         event,
         user_id: None,
         client_id: None,

@@ -7,8 +7,8 @@ use auth_domain::audit::AuditRecord;
 use auth_domain::client::Client;
 use auth_domain::id::{ClientId, JtiHash, SessionId, UserId};
 use auth_domain::ports::admin::{
-    Changed, ClientChange, ClientCreated, ClientDirectory, Founded, Founders, Founding, UserChange,
-    UserCreated, UserDirectory,
+    AuditEntry, AuditFilter, AuditLog, Changed, ClientChange, ClientCreated, ClientDirectory, Founded,
+    Founders, Founding, UserChange, UserCreated, UserDirectory,
 };
 use auth_domain::ports::{
     AccessStanding, AccessTokens, AuditTrail, Clients, Denial, Sessions, StoreProbe, StoreReadiness,
@@ -126,6 +126,35 @@ impl AuditTrail for Adapter {
     async fn record(&self, record: AuditRecord) -> Result<(), Unavailable> {
         self.engine
             .write("write an audit row", move |conn| audit::record(conn, &record))
+            .await
+    }
+}
+
+#[async_trait]
+impl AuditLog for Adapter {
+    async fn search(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEntry>, Unavailable> {
+        let filter = filter.clone();
+        self.engine
+            .read("search the audit trail", move |conn| {
+                audit::search(conn, &filter, limit)
+            })
+            .await
+    }
+
+    async fn tail(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEntry>, Unavailable> {
+        let filter = filter.clone();
+        self.engine
+            .read("read the end of the audit trail", move |conn| {
+                audit::tail(conn, &filter, limit)
+            })
+            .await
+    }
+
+    async fn trim(&self, before: Timestamp, at_most: u32) -> Result<u64, Unavailable> {
+        self.engine
+            .write("trim the audit trail", move |conn| {
+                audit::trim(conn, before, at_most)
+            })
             .await
     }
 }

@@ -83,6 +83,7 @@ pub(crate) fn stage_of(store: &Store, file: impl Into<Arc<File>>) -> Stage {
         sessions: Arc::clone(&store.sessions),
         access_tokens: Arc::clone(&store.access_tokens),
         audit: Arc::clone(&store.audit),
+        audit_log: Arc::clone(&store.audit_log),
         probe: Arc::clone(&store.probe),
         user_directory: Arc::clone(&store.user_directory),
         client_directory: Arc::clone(&store.client_directory),

@@ -4,6 +4,7 @@
 //! [`store_contract!`](crate::store_contract) expand into one test for each.
 
 pub mod access_tokens;
+pub mod audit_log;
 pub mod directory;
 pub mod hasher;
 pub mod sessions;
@@ -60,6 +61,17 @@ macro_rules! store_contract {
             ended_denials_are_forgotten_in_bounded_batches,
             a_denial_is_seen_by_whoever_asks_after_it,
         }
+        $crate::each_rule! { $make; audit_log:
+            rows_are_read_in_pages_in_the_order_of_their_keys,
+            the_tail_is_the_last_rows_with_the_oldest_first,
+            a_span_of_time_is_exact_to_the_microsecond,
+            each_filter_lets_through_what_it_names,
+            filters_hold_together,
+            a_hostile_filter_is_compared_and_never_run,
+            a_row_is_read_as_it_was_written,
+            trimming_deletes_the_oldest_rows_of_before_a_moment_in_bounded_batches,
+            trimming_beside_writes_loses_none_of_them,
+        }
         $crate::each_rule! { $make; directory:
             an_empty_store_is_founded_once,
             only_the_kind_that_is_missing_is_founded,
@@ -99,6 +111,7 @@ mod tests {
         let suites = [
             include_str!("sessions.rs"),
             include_str!("access_tokens.rs"),
+            include_str!("audit_log.rs"),
             include_str!("directory.rs"),
             include_str!("throttle.rs"),
         ];

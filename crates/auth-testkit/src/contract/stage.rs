@@ -6,7 +6,9 @@ use std::sync::Arc;
 use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::client::Client;
 use auth_domain::id::{JtiHash, RowId, SessionId, UserId};
-use auth_domain::ports::admin::{ClientCreated, ClientDirectory, Founding, UserCreated, UserDirectory};
+use auth_domain::ports::admin::{
+    AuditLog, ClientCreated, ClientDirectory, Founding, UserCreated, UserDirectory,
+};
 use auth_domain::ports::{AccessTokens, AuditTrail, Clients, Sessions, StoreProbe, UserKey, Users};
 use auth_domain::session::{
     NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionView,
@@ -27,6 +29,7 @@ pub struct Stage {
     pub sessions: Arc<dyn Sessions>,
     pub access_tokens: Arc<dyn AccessTokens>,
     pub audit: Arc<dyn AuditTrail>,
+    pub audit_log: Arc<dyn AuditLog>,
     pub probe: Arc<dyn StoreProbe>,
     pub user_directory: Arc<dyn UserDirectory>,
     pub client_directory: Arc<dyn ClientDirectory>,
@@ -98,6 +101,7 @@ impl From<FakeStore> for Stage {
             sessions: store.clone(),
             access_tokens: store.clone(),
             audit: store.clone(),
+            audit_log: store.clone(),
             probe: store.clone(),
             user_directory: store.clone(),
             client_directory: store.clone(),

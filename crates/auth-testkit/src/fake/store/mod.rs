@@ -1,6 +1,7 @@
 //! The store in memory: every port that a database serves, over one lock.
 
 mod access_tokens;
+mod audit;
 mod directory;
 mod sessions;
 
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use auth_domain::audit::AuditRecord;
 use auth_domain::client::Client;
 use auth_domain::id::{ClientId, JtiHash, SessionId, UserId};
-use auth_domain::ports::{AuditTrail, Clients, StoreProbe, StoreReadiness, Unavailable, Users};
+use auth_domain::ports::{Clients, StoreProbe, StoreReadiness, Unavailable, Users};
 use auth_domain::scope::Scope;
 use auth_domain::session::{AuthenticationMethod, Revocation, RevocationTarget, SessionState};
 use auth_domain::time::Timestamp;
@@ -174,13 +175,6 @@ impl Clients for FakeStore {
 impl Users for FakeStore {
     async fn find_by_login(&self, login: &Login) -> Result<Option<User>, Unavailable> {
         self.call("find a user", |state| state.user_by_login(login).cloned())
-    }
-}
-
-#[async_trait]
-impl AuditTrail for FakeStore {
-    async fn record(&self, audit: AuditRecord) -> Result<(), Unavailable> {
-        self.call("write an audit row", |state| state.audit.push(audit))
     }
 }
 
