@@ -15,6 +15,7 @@ pub mod clock;
 pub mod contract;
 pub mod fake;
 pub mod random;
+pub mod server;
 
 pub use bed::TestBed;
 pub use clock::MockClock;
