@@ -71,9 +71,23 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     (
+        "auth-redis",
+        &["auth-domain"],
+        &["deadpool-redis", "sha2", "thiserror", "tokio"],
+    ),
+    (
         "auth-testkit",
         &["auth-domain"],
-        &["async-trait", "serde", "serde_json", "sha2", "tokio", "uuid"],
+        &[
+            "async-trait",
+            "rustix",
+            "serde",
+            "serde_json",
+            "sha2",
+            "tempfile",
+            "tokio",
+            "uuid",
+        ],
     ),
     (
         "auth-server",

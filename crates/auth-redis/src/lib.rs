@@ -1,0 +1,14 @@
+//! Counters that several instances share, kept in Redis: one atomic script for each request.
+//!
+//! The script repeats the domain's rules, and tests hold the two together. Nothing here waits longer than it is told
+//! to, gives Redis a user name or an address in clear, or decides what to do while Redis is away: that is the server's
+//! business.
+
+mod answer;
+mod keys;
+mod throttle;
+mod url;
+
+pub use answer::{Judged, Pardoned};
+pub use throttle::{Correction, Hit, Instance, MOST_COUNTERS, RedisThrottle};
+pub use url::{RedisUrl, UrlFault};

@@ -1,0 +1,201 @@
+//! The scripts, and the connections they are sent over.
+
+use std::error::Error;
+use std::future::Future;
+use std::time::Duration;
+
+use auth_domain::ports::{Random, Unavailable};
+use auth_domain::throttle::{Count, Counter, CounterKind, Pardon, Room, Verdict};
+use auth_domain::time::Timestamp;
+use deadpool_redis::redis::{AsyncConnectionConfig, FromRedisValue, RedisError, Script, ScriptInvocation};
+use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+
+use crate::answer::{Judged, Pardoned, written};
+use crate::keys::{ANSWERS, INSTANCES, name_of};
+use crate::url::RedisUrl;
+
+/// So many connections are open at most; calls beyond that wait, within their time limit.
+const CONNECTIONS: usize = 16;
+/// So many counters are taken by one call at most. A request has three.
+pub const MOST_COUNTERS: usize = 8;
+/// After so many seconds of silence an instance is taken for gone.
+const PATIENCE: u32 = 10;
+
+/// One counter that a request is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// The counter.
+    pub counter: Counter,
+    /// What it stands at no less than, by what the asker knows and Redis may not.
+    pub floor: Option<Count>,
+}
+
+/// One counter to be corrected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Correction {
+    /// How.
+    pub pardon: Pardon,
+    /// What it stands at no less than before, as in [`Hit`].
+    pub floor: Option<Count>,
+}
+
+/// The name by which an instance is counted: random, told to nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance(String);
+
+impl Instance {
+    /// A new name.
+    pub fn generate(random: &dyn Random) -> Self {
+        let mut bytes = [0_u8; 16];
+        random.fill(&mut bytes);
+        Self(format!("{:032x}", u128::from_be_bytes(bytes)))
+    }
+}
+
+/// Counters in Redis. Every call ends within the time limit, with an answer or an outage.
+#[derive(Clone)]
+pub struct RedisThrottle {
+    pool: Pool,
+    limit: Duration,
+    hit: Script,
+    pardon: Script,
+    register: Script,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("no answer within {0:?}")]
+    TooLate(Duration),
+    #[error("more than {MOST_COUNTERS} counters at once")]
+    TooMany,
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+}
+
+impl RedisThrottle {
+    /// Prepares connections to a Redis; opens none. No call takes longer than the limit, connecting included.
+    ///
+    /// # Errors
+    /// Where the address can't be used.
+    pub fn new(url: RedisUrl, limit: Duration) -> Result<Self, Unavailable> {
+        let pool =
+            pool(url, limit).map_err(|error| Unavailable::new("prepare connections to Redis", error))?;
+        Ok(Self {
+            pool,
+            limit,
+            hit: Script::new(include_str!("hit.lua")),
+            pardon: Script::new(include_str!("pardon.lua")),
+            register: Script::new(include_str!("register.lua")),
+        })
+    }
+
+    /// Judges a request by all of its counters in one step, by the rule of [`judge`](auth_domain::throttle::judge):
+    /// where each has room all are raised, else none, and the verdict is the first full one's.
+    ///
+    /// # Errors
+    /// Where there is no answer in time. The counters may have been raised all the same.
+    pub async fn hit(&self, hits: &[Hit], now: Timestamp) -> Result<Judged, Unavailable> {
+        const WHAT: &str = "raise counters in Redis";
+        if hits.is_empty() {
+            return Ok(Judged {
+                verdict: Verdict::Allowed(Room::default()),
+                counts: Vec::new(),
+                number: 0,
+            });
+        }
+        let mut call = self.hit.key(ANSWERS);
+        call.arg(now.as_micros());
+        for Hit { counter, floor } in hits {
+            call.key(name_of(counter.key))
+                .arg(counter.limit)
+                .arg(match counter.kind {
+                    CounterKind::Rate => "fixed",
+                    CounterKind::Lockout => "restarts",
+                })
+                .arg(now.plus(counter.window).as_micros())
+                .arg(u64::from(counter.window.get()) * 1_000)
+                .arg(floor.map(written).unwrap_or_default());
+        }
+        let answer: Vec<String> = self.ask(WHAT, &call, hits.len()).await?;
+        let counters: Vec<_> = hits.iter().map(|hit| hit.counter).collect();
+        Judged::read(&answer, &counters, now).map_err(|error| Unavailable::new(WHAT, error))
+    }
+
+    /// Corrects counters in one step, by [`Pardon::apply`].
+    ///
+    /// # Errors
+    /// Where there is no answer in time. The counters may have been corrected all the same.
+    pub async fn pardon(&self, corrections: &[Correction], now: Timestamp) -> Result<Pardoned, Unavailable> {
+        const WHAT: &str = "correct counters in Redis";
+        let mut call = self.pardon.key(ANSWERS);
+        for Correction { pardon, floor } in corrections {
+            call.key(name_of(pardon.key()))
+                .arg(match pardon {
+                    Pardon::One(_) => "one",
+                    Pardon::All(_) => "all",
+                })
+                .arg(floor.map(written).unwrap_or_default())
+                .arg(floor.map_or(0, |count| {
+                    u64::from(now.seconds_until(count.ends_at).get()) * 1_000
+                }));
+        }
+        let answer: Vec<String> = self.ask(WHAT, &call, corrections.len()).await?;
+        Pardoned::read(&answer, corrections.len()).map_err(|error| Unavailable::new(WHAT, error))
+    }
+
+    /// Says that an instance is there, and learns how many are: what it takes to know that Redis answers, and takes a
+    /// write.
+    ///
+    /// # Errors
+    /// Where it does not, in time.
+    pub async fn register(&self, instance: &Instance) -> Result<u32, Unavailable> {
+        let mut call = self.register.key(INSTANCES);
+        call.arg(&instance.0).arg(PATIENCE);
+        self.ask("reach Redis", &call, 1).await
+    }
+
+    /// Sends one call, within the time limit. After a fault the idle connections are given up as well: whatever is
+    /// wrong with this one may be wrong with them.
+    async fn ask<T: FromRedisValue>(
+        &self,
+        what: &'static str,
+        call: &ScriptInvocation<'_>,
+        counters: usize,
+    ) -> Result<T, Unavailable> {
+        if counters > MOST_COUNTERS {
+            return Err(Unavailable::new(what, Fault::TooMany));
+        }
+        let asked = within(self.limit, async {
+            let mut connection: Connection = self.pool.get().await?;
+            Ok(call.invoke_async(&mut connection).await?)
+        });
+        asked.await.map_err(|fault| {
+            let _ = self.pool.retain(|_, _| false);
+            Unavailable::new(what, fault)
+        })
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or(Err(Fault::TooLate(limit)))
+}
+
+fn pool(url: RedisUrl, limit: Duration) -> Result<Pool, Box<dyn Error + Send + Sync>> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(limit))
+        .set_response_timeout(Some(limit));
+    let manager = Manager::new_with_config(url.into_info(), config)?;
+    let pool = Pool::builder(manager)
+        .max_size(CONNECTIONS)
+        .wait_timeout(Some(limit))
+        .create_timeout(Some(limit))
+        .recycle_timeout(Some(limit))
+        .runtime(Runtime::Tokio1)
+        .build()?;
+    Ok(pool)
+}
