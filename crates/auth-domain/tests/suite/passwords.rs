@@ -1,11 +1,13 @@
 //! Decisions about passwords.
 
 use auth_domain::password::{
-    HashScheme, MAX_PASSWORD_BYTES, PasswordFault, VerifyPlan, check_new_password, is_outdated,
-    new_password_faults, plan_verification,
+    HashScheme, MAX_PASSWORD_BYTES, NewPasswordRules, PasswordFault, PasswordPolicy, VerifyPlan, is_outdated,
+    plan_verification,
 };
 use auth_domain::secret::{Password, PasswordHash};
 use auth_domain::user::{Email, Username};
+use proptest::prelude::*;
+use proptest::sample::select;
 use rstest::rstest;
 
 const ARGON2: HashScheme = HashScheme::Argon2id {
@@ -75,97 +77,200 @@ fn a_hash_of_another_scheme_or_other_parameters_is_outdated() {
     ));
 }
 
-fn check(password: &str, scheme: HashScheme) -> Result<(), PasswordFault> {
+const CLASSIC: NewPasswordRules = NewPasswordRules {
+    policy: PasswordPolicy::Classic,
+    scheme: ARGON2,
+};
+const NIST: NewPasswordRules = NewPasswordRules {
+    policy: PasswordPolicy::Nist,
+    scheme: ARGON2,
+};
+
+const TOO_SHORT: PasswordFault = PasswordFault::TooShort { least: 8 };
+const TOO_SHORT_FOR_NIST: PasswordFault = PasswordFault::TooShort { least: 15 };
+
+fn faults(rules: NewPasswordRules, password: &str) -> Vec<PasswordFault> {
     let username = Username::parse("Alice.Example1!").unwrap();
-    let email = Email::parse("Alice1@example.org").unwrap();
-    check_new_password(&Password::new(password.to_owned()), &username, &email, scheme)
+    let email = Email::parse("Umbrellabird1@example.org").unwrap();
+    rules.faults(&Password::new(password.to_owned()), &username, &email)
 }
 
 #[rstest]
-#[case::shortest("Abcde1!x", Ok(()))]
-#[case::seven_characters("Abcd1!x", Err(PasswordFault::TooShort))]
-#[case::seven_characters_of_many_bytes("Äöü1!éß", Err(PasswordFault::TooShort))]
-#[case::letters_of_any_script("Пароль-2026", Ok(()))]
-#[case::no_upper_case("abcde1!x", Err(PasswordFault::NoUpperCase))]
-#[case::no_lower_case("ABCDE1!X", Err(PasswordFault::NoLowerCase))]
-#[case::no_digit("Abcdef!x", Err(PasswordFault::NoDigit))]
-#[case::no_special("Abcdef1x", Err(PasswordFault::NoSpecial))]
-#[case::a_space_is_special("Abcde 1x", Ok(()))]
-#[case::nul("Abcde1!\0", Err(PasswordFault::Nul))]
-#[case::own_name("aLICE.Example1!", Err(PasswordFault::OwnName))]
-#[case::own_address("ALICE1@example.Org", Err(PasswordFault::OwnName))]
-fn a_new_password_follows_the_policy(#[case] password: &str, #[case] verdict: Result<(), PasswordFault>) {
-    assert_eq!(check(password, ARGON2), verdict);
+#[case::shortest("Abcde1!x", &[])]
+#[case::seven_characters("Abxe1!z", &[TOO_SHORT])]
+#[case::seven_characters_of_many_bytes("Äöü1!éß", &[TOO_SHORT])]
+#[case::letters_of_any_script("Пароль-2026", &[])]
+#[case::no_upper_case("abcde1!x", &[PasswordFault::NoUpperCase])]
+#[case::no_lower_case("ABCDE1!X", &[PasswordFault::NoLowerCase])]
+#[case::no_digit("Abcdef!x?", &[PasswordFault::NoDigit])]
+#[case::no_special("Abcdef1x5", &[PasswordFault::NoSpecial])]
+#[case::a_space_is_special("Abcde 1x", &[])]
+#[case::nul("Abxe1!\0z", &[PasswordFault::Nul])]
+#[case::own_name("aLICE.Example1!", &[PasswordFault::OwnName])]
+#[case::own_address("UMBRELLABIRD1@example.Org", &[PasswordFault::OwnName])]
+#[case::own_part_of_the_address("Umbrellabird1!", &[PasswordFault::OwnName])]
+#[case::all_that_letters_lack(
+    "abc",
+    &[TOO_SHORT, PasswordFault::NoUpperCase, PasswordFault::NoDigit, PasswordFault::NoSpecial, PasswordFault::Common]
+)]
+#[case::too_short_and_nul("A1z!\0x", &[TOO_SHORT, PasswordFault::Nul])]
+#[case::digits_alone(
+    "83650274",
+    &[PasswordFault::NoUpperCase, PasswordFault::NoLowerCase, PasswordFault::NoSpecial]
+)]
+#[case::own_name_without_the_rest(
+    "umbrellabird",
+    &[PasswordFault::NoUpperCase, PasswordFault::NoDigit, PasswordFault::NoSpecial, PasswordFault::OwnName]
+)]
+#[case::common_and_nothing_else("P@ssw0rd1!", &[PasswordFault::Common])]
+fn all_that_the_classic_policy_has_against_a_password_is_named(
+    #[case] password: &str,
+    #[case] expected: &[PasswordFault],
+) {
+    assert_eq!(faults(CLASSIC, password), expected);
+}
+
+#[rstest]
+#[case::shortest("plum-tango-oven", &[])]
+#[case::fourteen_characters("plum tango ovn", &[TOO_SHORT_FOR_NIST])]
+#[case::fifteen_characters_of_any_kind("☃ снег идёт 雪ふる", &[])]
+#[case::letters_alone("umbrellafactoryteapot", &[])]
+#[case::digits_alone("836502749164038", &[])]
+#[case::words_of_the_list_in_a_row("sunshine dragon monkey", &[])]
+#[case::the_service_in_a_sentence("i sign in to codelab", &[])]
+#[case::nul("plum-tango\0-oven", &[PasswordFault::Nul])]
+#[case::own_name("Alice Example 11!!", &[PasswordFault::OwnName])]
+#[case::own_address("umbrellabird1@example.org", &[PasswordFault::OwnName])]
+#[case::the_service("CodeLab Auth Service", &[PasswordFault::Common])]
+#[case::a_common_word_repeated("passwordpassword", &[PasswordFault::Common])]
+#[case::a_row("123456789012345", &[PasswordFault::Common])]
+fn all_that_the_policy_after_nist_has_against_a_password_is_named(
+    #[case] password: &str,
+    #[case] expected: &[PasswordFault],
+) {
+    assert_eq!(faults(NIST, password), expected);
+}
+
+#[rstest]
+#[case::as_it_is("Password")]
+#[case::digits_behind("Password123")]
+#[case::look_alikes("P@$$w0rd")]
+#[case::look_alikes_and_more("P@ssw0rd1!")]
+#[case::a_year("Sunshine2024!")]
+#[case::both_ends("123Sunshine!!")]
+#[case::a_long_row_behind("Sunshine123456789!")]
+#[case::six_surprises("Sunshine7#2?9x".trim_end_matches('x'))]
+#[case::a_look_alike_at_the_end("Dragon$")]
+#[case::one_for_l("We1come1")]
+#[case::separated("S-u-n-s-h-i-n-e-1")]
+#[case::twice("Sunshine1Sunshine1")]
+#[case::thrice_and_more("sunshinesunshinesunshine2024!")]
+#[case::a_first_name("Jennifer-1987")]
+#[case::what_devices_come_with("Administrator1!")]
+#[case::the_service("C0deLab2026!")]
+#[case::one_character("aaaaaaaaaaaaaaaaaaaa")]
+#[case::up("abcdefghijklmnop")]
+#[case::down("9876543210")]
+#[case::over_ten("7890123456")]
+#[case::three_rows("Abcdef123!")]
+#[case::five_characters_repeated("xK7!qxK7!qxK7!q")]
+fn what_guessers_try_first_is_common(#[case] password: &str) {
+    for rules in [CLASSIC, NIST] {
+        let found = faults(rules, password);
+        assert!(found.contains(&PasswordFault::Common), "{password}: {found:?}");
+    }
+}
+
+#[rstest]
+#[case::seven_surprises("Sunshine7#2?9*5")]
+#[case::seven_on_both_sides("7#2?sunshine9*5")]
+#[case::a_word_behind_another("Sunshine dragon")]
+#[case::a_word_within_another("xsunshinex")]
+#[case::an_unlisted_word("Umbrellafactory1!")]
+#[case::four_rows("abcdefg 1234 x")]
+#[case::six_characters_repeated("xK7!qwxK7!qw")]
+#[case::almost_a_repetition("xK7!qxK7!qxK7!")]
+#[case::not_one_after_the_other("acegikmoqsuwy")]
+fn what_has_to_be_guessed_is_not_common(#[case] password: &str) {
+    for rules in [CLASSIC, NIST] {
+        let found = faults(rules, password);
+        assert!(!found.contains(&PasswordFault::Common), "{password}: {found:?}");
+    }
+}
+
+#[rstest]
+#[case::decorated("Alice.Example1!2026")]
+#[case::look_alikes("@l1ce.3xample")]
+#[case::repeated("umbrellabird1umbrellabird1")]
+#[case::without_its_dot("aliceexample1!")]
+fn an_own_name_is_known_through_its_decoration(#[case] password: &str) {
+    assert!(faults(NIST, password).contains(&PasswordFault::OwnName));
+}
+
+#[rstest]
+#[case::within_a_sentence("alice example likes plums")]
+#[case::another_domain("umbrellabird1@example.com")]
+#[case::cut("alice.exampl")]
+fn a_password_that_holds_a_name_is_not_the_name(#[case] password: &str) {
+    assert!(!faults(NIST, password).contains(&PasswordFault::OwnName));
 }
 
 #[test]
 fn a_password_is_as_long_as_its_hash_can_hold_and_no_longer() {
-    let of = |length: usize| format!("Aa1!{}", "x".repeat(length - 4));
-    assert_eq!(check(&of(MAX_PASSWORD_BYTES), ARGON2), Ok(()));
-    assert_eq!(
-        check(&of(MAX_PASSWORD_BYTES + 1), ARGON2),
-        Err(PasswordFault::TooLong)
-    );
-    assert_eq!(check(&of(72), HashScheme::BCRYPT_12), Ok(()));
-    assert_eq!(
-        check(&of(73), HashScheme::BCRYPT_12),
-        Err(PasswordFault::TooLongForBcrypt)
-    );
-    assert_eq!(check(&of(73), ARGON2), Ok(()));
-}
-
-#[rstest]
-#[case::good("Abcde1!x", ARGON2, &[])]
-#[case::everything_that_letters_lack(
-    "abc",
-    ARGON2,
-    &[PasswordFault::TooShort, PasswordFault::NoUpperCase, PasswordFault::NoDigit, PasswordFault::NoSpecial]
-)]
-#[case::too_short_and_nul("A1!\0x", ARGON2, &[PasswordFault::TooShort, PasswordFault::Nul])]
-#[case::digits_alone(
-    "12345678",
-    ARGON2,
-    &[PasswordFault::NoUpperCase, PasswordFault::NoLowerCase, PasswordFault::NoSpecial]
-)]
-#[case::the_own_name_without_the_rest(
-    "alice",
-    ARGON2,
-    &[
-        PasswordFault::TooShort,
-        PasswordFault::NoUpperCase,
-        PasswordFault::NoDigit,
-        PasswordFault::NoSpecial,
-        PasswordFault::OwnName,
-    ]
-)]
-#[case::too_long_for_its_hash(
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    HashScheme::BCRYPT_12,
-    &[
-        PasswordFault::TooLongForBcrypt,
-        PasswordFault::NoUpperCase,
-        PasswordFault::NoDigit,
-        PasswordFault::NoSpecial,
-    ]
-)]
-fn all_that_the_policy_has_against_a_password_is_named(
-    #[case] password: &str,
-    #[case] scheme: HashScheme,
-    #[case] faults: &[PasswordFault],
-) {
-    let username = Username::parse("alice").unwrap();
-    let email = Email::parse("alice@example.org").unwrap();
-    let password = Password::new(password.to_owned());
-    assert_eq!(new_password_faults(&password, &username, &email, scheme), faults);
+    let of = |length: usize| format!("Aa1!{}", "xq7".repeat(length).split_at(length - 4).0);
+    for policy in [PasswordPolicy::Classic, PasswordPolicy::Nist] {
+        let by = |scheme, length| faults(NewPasswordRules { policy, scheme }, &of(length));
+        assert_eq!(by(ARGON2, MAX_PASSWORD_BYTES), []);
+        assert_eq!(by(ARGON2, MAX_PASSWORD_BYTES + 1), [PasswordFault::TooLong]);
+        assert_eq!(by(HashScheme::BCRYPT_12, 72), []);
+        assert_eq!(by(HashScheme::BCRYPT_12, 73), [PasswordFault::TooLongForBcrypt]);
+        assert_eq!(by(ARGON2, 73), []);
+    }
 }
 
 #[rstest]
 #[case("12345678", Ok(()))]
-#[case("1234567", Err(PasswordFault::TooShort))]
+#[case("1234567", Err(TOO_SHORT))]
 #[case("1234567\0", Err(PasswordFault::Nul))]
 fn a_size_is_checked_without_regard_to_characters(
     #[case] text: &str,
     #[case] verdict: Result<(), PasswordFault>,
 ) {
     assert_eq!(auth_domain::password::check_size(text, ARGON2), verdict);
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_put_around_a_listed_word_it_is_refused(
+        before in "[0-9!?#]{0,3}",
+        word in select(vec!["password", "sunshine", "jennifer", "administrator", "iloveyou"]),
+        capitals in any::<u16>(),
+        behind in "[0-9!?#]{0,3}",
+    ) {
+        let word: String = word
+            .chars()
+            .enumerate()
+            .map(|(place, letter)| if capitals >> place & 1 == 1 { letter.to_ascii_uppercase() } else { letter })
+            .collect();
+        let found = faults(CLASSIC, &format!("{before}{word}{behind}"));
+        prop_assert!(found.contains(&PasswordFault::Common));
+    }
+
+    #[test]
+    fn four_words_in_a_row_are_accepted_by_the_policy_after_nist(
+        words in prop::collection::vec(select(vec!["plum", "tango", "oven", "sunshine", "dragon", "password"]), 4),
+    ) {
+        // The same words again and again are a repetition, not a phrase.
+        prop_assume!(words[..2] != words[2..] && words[0] != words[1]);
+        let phrase = words.join(" ") + "es";
+        prop_assert_eq!(faults(NIST, &phrase), []);
+    }
+
+    #[test]
+    fn any_text_is_judged_and_its_size_told(text in "\\PC{0,1200}") {
+        for rules in [CLASSIC, NIST] {
+            let found = faults(rules, &text);
+            prop_assert_eq!(found.contains(&PasswordFault::TooLong), text.len() > MAX_PASSWORD_BYTES);
+        }
+    }
 }
