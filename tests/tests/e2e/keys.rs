@@ -2,13 +2,14 @@
 
 use auth_e2e::client::Client;
 use auth_e2e::installation::Installation;
+use auth_e2e::scale;
 use josekit::jwk::JwkSet;
 use josekit::jws::RS256;
 use josekit::jwt;
 use serde_json::Value;
 
-use crate::forged::{forgeries, header};
-use crate::support::assert_refused;
+use crate::forged::{forgeries, header, misfits};
+use crate::support::{assert_refused, everything_in};
 
 #[test]
 fn the_published_keys_verify_both_tokens() {
@@ -52,8 +53,9 @@ fn forged_refresh_tokens_are_refused_and_leave_the_chain_alone() {
     let server = installation.start();
     let client = Client::flutter(server.http());
     let tokens = client.admin_tokens();
-    for (trick, forged) in forgeries(&tokens.refresh, &server.http()) {
-        let answer = client.refresh(&forged);
+    let forgeries = forgeries(&tokens.refresh, &server.http());
+    for (trick, forged) in &forgeries {
+        let answer = client.refresh(forged);
         assert_eq!(
             answer.member("error").as_deref(),
             Some("invalid_grant"),
@@ -63,6 +65,78 @@ fn forged_refresh_tokens_are_refused_and_leave_the_chain_alone() {
         assert_refused(&answer);
     }
     assert_refused(&client.refresh(&tokens.access));
+    client.refreshed(&tokens);
+    scale::attempts(forgeries.len() + 1);
+}
+
+#[test]
+fn a_token_that_was_never_given_out_is_refused_even_under_the_servers_own_signature() {
+    let installation = Installation::new().unlimited();
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    let tokens = client.admin_tokens();
+    let elsewhere = client.admin_tokens();
+    let mut misfits = misfits(&tokens.refresh, &installation.keys());
+    misfits.extend(self::misfits(&tokens.access, &installation.keys()));
+    let bodies: Vec<_> = misfits
+        .iter()
+        .map(|(trick, token)| {
+            let answer = client.refresh(token);
+            assert_eq!(answer.status, 401, "{trick}: {}", answer.text());
+            answer.body
+        })
+        .collect();
+    // Nobody learns which check it was that failed.
+    assert!(bodies.iter().all(|body| *body == bodies[0]));
+    // Nor does a forgery end anything.
+    client.refreshed(&tokens);
+    client.refreshed(&elsewhere);
+    scale::attempts(misfits.len());
+}
+
+#[test]
+fn a_token_of_another_client_is_refused_and_its_chain_lives_on() {
+    let installation = Installation::new().unlimited();
+    let server = installation.start();
+    let create =
+        "client create other-app --name Other --grant password --grant refresh_token --scope api:read";
+    let create: Vec<&str> = create.split(' ').collect();
+    let created = installation.run(&create, "").unwrap();
+    assert!(created.status.success(), "{}", everything_in(&created));
+    let owner = Client::flutter(server.http());
+    let tokens = owner.admin_tokens();
+    let stranger = Client::new(server.http(), "other-app").refresh(&tokens.refresh);
+    let told = (stranger.status, stranger.member("error"));
+    assert_eq!(told, (400, Some("invalid_grant".to_owned())));
+    owner.refreshed(&tokens);
+}
+
+#[test]
+fn tokens_of_another_servers_keys_are_refused_and_both_chains_live_on() {
+    let here = Installation::new().unlimited();
+    let there = Installation::new().unlimited();
+    let (server_here, server_there) = (here.start(), there.start());
+    let client_here = Client::flutter(server_here.http());
+    let client_there = Client::flutter(server_there.http());
+    let (own, foreign) = (client_here.admin_tokens(), client_there.admin_tokens());
+    for token in [&foreign.refresh, &foreign.access, &own.access] {
+        assert_refused(&client_here.refresh(token));
+    }
+    client_here.refreshed(&own);
+    client_there.refreshed(&foreign);
+    scale::attempts(3);
+}
+
+#[test]
+fn two_instances_over_one_database_with_different_keys_refuse_each_others_tokens_and_end_nothing() {
+    let first = Installation::new().unlimited();
+    let server = first.start();
+    let client = Client::flutter(server.http());
+    let tokens = client.admin_tokens();
+    let url = format!("sqlite:///{}", first.database().display());
+    let second = Installation::new().unlimited().with("AUTH_SERVICE__DB_URL", &url);
+    let other = second.start();
+    assert_refused(&Client::flutter(other.http()).refresh(&tokens.refresh));
     client.refreshed(&tokens);
 }
 

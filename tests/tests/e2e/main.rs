@@ -16,6 +16,7 @@ mod expiry;
 mod flutter;
 mod forged;
 mod gateway;
+mod guessing;
 mod hostile;
 mod keys;
 mod load;
