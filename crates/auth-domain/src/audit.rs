@@ -43,7 +43,8 @@ pub enum AuditEvent {
     /// A token under a good signature was refused.
     TokenInvalid {
         reason: GrantFault,
-        session_id: SessionId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        session_id: Option<SessionId>,
     },
     /// A consumed refresh token was presented, and its chains were ended.
     SecurityIncident {

@@ -133,16 +133,20 @@ impl RefreshClaims {
     /// # Errors
     /// The first [`ClaimFault`] found.
     pub fn check(&self, issuer: &Issuer, now: Timestamp) -> Result<(), ClaimFault> {
-        if self.iss != issuer.url {
-            return Err(ClaimFault::Issuer);
-        }
+        self.check_origin(issuer)?;
+        check_not_before(self.nbf, issuer, now)
+    }
+
+    /// Checks what never changes: issuer, audience and use.
+    ///
+    /// # Errors
+    /// The first [`ClaimFault`] found.
+    pub fn check_origin(&self, issuer: &Issuer) -> Result<(), ClaimFault> {
+        check_issuer(&self.iss, issuer)?;
         if self.aud != issuer.url {
             return Err(ClaimFault::Audience);
         }
-        if self.token_use != TokenUse::Refresh {
-            return Err(ClaimFault::Use);
-        }
-        check_not_before(self.nbf, issuer, now)
+        check_use(self.token_use, TokenUse::Refresh)
     }
 }
 
@@ -152,19 +156,44 @@ impl AccessClaims {
     /// # Errors
     /// The first [`ClaimFault`] found.
     pub fn check(&self, issuer: &Issuer, now: Timestamp) -> Result<(), ClaimFault> {
-        if self.iss != issuer.url {
-            return Err(ClaimFault::Issuer);
-        }
-        if self.aud != issuer.audience {
-            return Err(ClaimFault::Audience);
-        }
-        if self.token_use != TokenUse::Access {
-            return Err(ClaimFault::Use);
-        }
-        if now >= Timestamp::from(self.exp).plus(issuer.clock_skew) {
+        self.check_origin(issuer)?;
+        if now >= self.accepted_until(issuer) {
             return Err(ClaimFault::Expired);
         }
         check_not_before(self.nbf, issuer, now)
+    }
+
+    /// Checks what never changes: issuer, audience and use.
+    ///
+    /// # Errors
+    /// The first [`ClaimFault`] found.
+    pub fn check_origin(&self, issuer: &Issuer) -> Result<(), ClaimFault> {
+        check_issuer(&self.iss, issuer)?;
+        if self.aud != issuer.audience {
+            return Err(ClaimFault::Audience);
+        }
+        check_use(self.token_use, TokenUse::Access)
+    }
+
+    /// When it ceases to be accepted anywhere: its `exp` and the clock skew.
+    pub fn accepted_until(&self, issuer: &Issuer) -> Timestamp {
+        Timestamp::from(self.exp).plus(issuer.clock_skew)
+    }
+}
+
+fn check_issuer(iss: &str, issuer: &Issuer) -> Result<(), ClaimFault> {
+    if iss == issuer.url {
+        Ok(())
+    } else {
+        Err(ClaimFault::Issuer)
+    }
+}
+
+fn check_use(actual: TokenUse, due: TokenUse) -> Result<(), ClaimFault> {
+    if actual == due {
+        Ok(())
+    } else {
+        Err(ClaimFault::Use)
     }
 }
 

@@ -67,7 +67,7 @@ pub enum RequestFault {
     TwoClients,
 }
 
-/// The parameters of a token request.
+/// The parameters of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "each is the parameter of its name")]
 pub enum Parameter {
@@ -78,11 +78,13 @@ pub enum Parameter {
     Password,
     RefreshToken,
     Scope,
+    Token,
+    TokenTypeHint,
 }
 
 impl Parameter {
-    /// All there are.
-    pub const ALL: [Self; 7] = [
+    /// Those of a token request (RFC 6749 sections 2.3.1, 4.3.2 and 6).
+    pub const OF_TOKEN_REQUEST: &[Self] = &[
         Self::GrantType,
         Self::ClientId,
         Self::ClientSecret,
@@ -90,6 +92,13 @@ impl Parameter {
         Self::Password,
         Self::RefreshToken,
         Self::Scope,
+    ];
+    /// Those of a request about a token (RFC 7009 section 2.1, RFC 7662 section 2.1).
+    pub const ABOUT_TOKEN: &[Self] = &[
+        Self::ClientId,
+        Self::ClientSecret,
+        Self::Token,
+        Self::TokenTypeHint,
     ];
 
     /// The name on the wire.
@@ -102,6 +111,8 @@ impl Parameter {
             Self::Password => "password",
             Self::RefreshToken => "refresh_token",
             Self::Scope => "scope",
+            Self::Token => "token",
+            Self::TokenTypeHint => "token_type_hint",
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A token request (RFC 6749 section 3.2), parsed at the edge into what it means.
+//! Requests for tokens (RFC 6749 section 3.2) and about tokens (RFC 7009, RFC 7662), parsed at the edge into what they
+//! mean.
 
 use std::collections::BTreeMap;
 
@@ -61,6 +62,35 @@ impl Grant {
     }
 }
 
+/// A request about a token (RFC 7009 section 2.1, RFC 7662 section 2.1) whose form is right. What its
+/// `token_type_hint` says is not kept: a token tells by itself of which kind it is.
+#[derive(Debug)]
+pub struct AboutToken {
+    /// How the client says, and proves, who it is.
+    pub client: ClientCredentials,
+    /// The token it is about, of whatever kind.
+    pub token: Token,
+}
+
+impl AboutToken {
+    /// Reads a decoded form and the credentials of an HTTP Basic header.
+    ///
+    /// # Errors
+    /// `invalid_request` or `invalid_client` (RFC 6749 section 5.2).
+    pub fn parse(
+        form: impl IntoIterator<Item = (String, impl Into<Zeroizing<String>>)>,
+        basic: Option<BasicCredentials>,
+    ) -> Result<Self, Refusal> {
+        let mut parameters = Parameters::collect(form, Parameter::ABOUT_TOKEN)?;
+        let client = parameters.client(basic)?;
+        let token = parameters.bounded(Parameter::Token, MAX_TOKEN_BYTES)?;
+        Ok(Self {
+            client,
+            token: Token::new(token),
+        })
+    }
+}
+
 /// The known parameters of a form, each at most once and never empty.
 /// Any value may be a secret, so each is wiped when dropped, and none can be printed.
 struct Parameters(BTreeMap<Parameter, Zeroizing<String>>);
@@ -74,14 +104,10 @@ impl TokenRequest {
         form: impl IntoIterator<Item = (String, impl Into<Zeroizing<String>>)>,
         basic: Option<BasicCredentials>,
     ) -> Result<Self, Refusal> {
-        let mut parameters = Parameters::collect(form)?;
+        let mut parameters = Parameters::collect(form, Parameter::OF_TOKEN_REQUEST)?;
         let grant_type = parameters.require(Parameter::GrantType)?;
         let grant_type = GrantType::parse(&grant_type).map_err(|_| Refusal::UnsupportedGrantType)?;
-        let client = ClientCredentials::parse(
-            parameters.take(Parameter::ClientId),
-            parameters.take(Parameter::ClientSecret),
-            basic,
-        )?;
+        let client = parameters.client(basic)?;
         let grant = match grant_type {
             GrantType::Password => parameters.password_grant()?,
             GrantType::RefreshToken => Grant::RefreshToken(Token::new(
@@ -106,16 +132,15 @@ impl Parameters {
     /// is unknown is ignored, and an empty value counts as absent.
     fn collect(
         form: impl IntoIterator<Item = (String, impl Into<Zeroizing<String>>)>,
+        known: &[Parameter],
     ) -> Result<Self, Refusal> {
         let mut seen = BTreeMap::new();
         for (name, value) in form {
             let value = value.into();
-            let Some(parameter) = Parameter::ALL
-                .into_iter()
-                .find(|parameter| parameter.as_str() == name)
-            else {
+            let Some(parameter) = known.iter().find(|parameter| parameter.as_str() == name) else {
                 continue;
             };
+            let parameter = *parameter;
             if value.contains('\0') {
                 return Err(bad(parameter));
             }
@@ -145,6 +170,14 @@ impl Parameters {
         } else {
             Ok(value)
         }
+    }
+
+    fn client(&mut self, basic: Option<BasicCredentials>) -> Result<ClientCredentials, Refusal> {
+        ClientCredentials::parse(
+            self.take(Parameter::ClientId),
+            self.take(Parameter::ClientSecret),
+            basic,
+        )
     }
 
     fn password_grant(&mut self) -> Result<Grant, Refusal> {

@@ -1,7 +1,9 @@
 //! The rule of the rotation chain: what presenting a refresh token means. Pure; no part of it may ask anything.
 
+use crate::claims::RefreshClaims;
 use crate::client::{ClientPolicy, RotationPolicy};
 use crate::id::{ClientId, Jti, JtiHash};
+use crate::secret::Token;
 use crate::session::{SessionState, SessionView, Successor};
 use crate::time::Timestamp;
 use crate::user::UserStatus;
@@ -17,6 +19,18 @@ pub struct Presented {
     pub expires_at: Timestamp,
     /// The authenticated client that presents it.
     pub client_id: ClientId,
+}
+
+impl Presented {
+    /// A token with its claims, as this client presents it.
+    pub fn by(client_id: &ClientId, token: &Token, claims: &RefreshClaims) -> Self {
+        Self {
+            jti_hash: claims.jti.hash(),
+            successor: Jti::successor_of(token.expose()),
+            expires_at: Timestamp::from(claims.exp),
+            client_id: client_id.clone(),
+        }
+    }
 }
 
 /// What presenting a token means.

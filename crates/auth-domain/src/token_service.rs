@@ -1,4 +1,5 @@
-//! The token endpoint's one use case: a request comes in, a pair of tokens or a refusal goes out.
+//! The token endpoint's one use case: a request comes in, a pair of tokens or a refusal goes out. What its siblings do
+//! stands in [`revocation`](crate::revocation) and [`introspection`](crate::introspection).
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::device::{DeviceNote, DevicePolicy};
 use crate::grant::SignIn;
 use crate::id::{ClientId, Jti, RowId, SessionId, Subject, UserId};
 use crate::ports::{
-    AuditTrail, Clients, Clock, PasswordHasher, Random, Sessions, Throttle, TokenSigner, Unavailable, Users,
+    AccessTokens, AuditTrail, Clients, Clock, PasswordHasher, Random, Sessions, Throttle, TokenSigner,
+    Unavailable, Users,
 };
 use crate::refusal::Refusal;
 use crate::request::{Grant, TokenRequest};
@@ -34,6 +36,7 @@ pub struct Ports {
     pub clients: Arc<dyn Clients>,
     pub users: Arc<dyn Users>,
     pub sessions: Arc<dyn Sessions>,
+    pub access_tokens: Arc<dyn AccessTokens>,
     pub audit: Arc<dyn AuditTrail>,
     pub throttle: Arc<dyn Throttle>,
     pub hasher: Arc<dyn PasswordHasher>,
@@ -76,13 +79,13 @@ pub enum PasswordGrant {
     Off,
 }
 
-/// What a token request came to, and what is known about it for the log, the metrics and the wire.
+/// What a request came to, and what is known about it for the log, the metrics and the wire.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Answer<T = TokenSet> {
     /// The facts that were found out on the way.
     pub facts: Facts,
     /// The result.
-    pub outcome: Outcome,
+    pub outcome: Outcome<T>,
 }
 
 /// What was found out about a request on the way to its outcome.
@@ -149,14 +152,14 @@ crate::name::named! {
     } expected "rotated, repeated, reuse, refused"
 }
 
-/// The result of a token request.
+/// The result of a request.
 #[derive(Debug)]
-pub enum Outcome {
-    /// Tokens.
-    Granted(TokenSet),
-    /// None, for a reason that is the request's.
+pub enum Outcome<T = TokenSet> {
+    /// What was asked for.
+    Granted(T),
+    /// Nothing, for a reason that is the request's.
     Refused(Refusal),
-    /// None, for a reason that is ours.
+    /// Nothing, for a reason that is ours.
     Unavailable(Unavailable),
 }
 
@@ -212,25 +215,35 @@ impl TokenService {
 
     /// Carries out a token request: throttle, client, grant.
     pub async fn issue(&self, request: TokenRequest, context: &RequestContext) -> Answer {
-        let mut walk = Walk {
+        let mut walk = self.set_out(context);
+        let result = walk.issue(request).await;
+        walk.arrive(result)
+    }
+
+    /// Begins a walk, at the time that the whole request is judged at.
+    pub(crate) fn set_out<'a>(&'a self, context: &'a RequestContext) -> Walk<'a> {
+        Walk {
             service: self,
             context,
             now: self.ports.clock.now(),
             facts: Facts::default(),
-        };
-        let outcome = match walk.issue(request).await {
-            Ok(granted) => Outcome::Granted(granted),
-            Err(Halt::Refused(refusal)) => Outcome::Refused(refusal),
-            Err(Halt::Unavailable(outage)) => Outcome::Unavailable(outage),
-        };
-        Answer {
-            facts: walk.facts,
-            outcome,
         }
     }
 }
 
 impl Walk<'_> {
+    /// Ends a walk.
+    pub(crate) fn arrive<T>(self, result: Result<T, Halt>) -> Answer<T> {
+        Answer {
+            facts: self.facts,
+            outcome: match result {
+                Ok(granted) => Outcome::Granted(granted),
+                Err(Halt::Refused(refusal)) => Outcome::Refused(refusal),
+                Err(Halt::Unavailable(outage)) => Outcome::Unavailable(outage),
+            },
+        }
+    }
+
     async fn issue(&mut self, request: TokenRequest) -> Result<TokenSet, Halt> {
         let grant_type = request.grant.grant_type();
         self.facts.grant_type = Some(grant_type);
@@ -259,7 +272,11 @@ impl Walk<'_> {
 
     /// Raises the counter that a network has for requests of this kind, notes what it has left, and stops where it
     /// is full.
-    async fn pass_network_limit(&mut self, grant_type: GrantType, login: Option<&str>) -> Result<(), Halt> {
+    pub(crate) async fn pass_network_limit(
+        &mut self,
+        grant_type: GrantType,
+        login: Option<&str>,
+    ) -> Result<(), Halt> {
         let (Some(limits), Some(network)) = (self.service.policy.limits, self.network()) else {
             return Ok(());
         };
@@ -303,7 +320,11 @@ impl Walk<'_> {
         }
     }
 
-    async fn authenticated_client(&mut self, credentials: &ClientCredentials) -> Result<Client, Halt> {
+    /// The client, once it has proved who it is.
+    pub(crate) async fn authenticated_client(
+        &mut self,
+        credentials: &ClientCredentials,
+    ) -> Result<Client, Halt> {
         let refusal = Refusal::InvalidClient(credentials.challenge);
         let client_id = ClientId::parse(&credentials.client_id).map_err(|_| refusal)?;
         let client = self

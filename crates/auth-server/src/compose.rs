@@ -162,6 +162,7 @@ fn services(
         users: Arc::clone(&store.users),
         sessions: Arc::clone(&store.sessions),
         audit: Arc::clone(&store.audit),
+        access_tokens: Arc::clone(&store.access_tokens),
         throttle: Arc::new(InProcessThrottle::new(DEFAULT_CAPACITY)),
         hasher: Arc::<HashingPool>::clone(hashing),
         signer: Arc::<KeyRing>::clone(&signer),

@@ -62,6 +62,7 @@ impl TestBed {
             clients: Arc::new(self.store.clone()),
             users: Arc::new(self.store.clone()),
             sessions: Arc::new(self.store.clone()),
+            access_tokens: Arc::new(self.store.clone()),
             audit: Arc::new(self.store.clone()),
             throttle: Arc::new(self.throttle.clone()),
             hasher: Arc::new(self.hasher.clone()),

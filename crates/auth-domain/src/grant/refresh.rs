@@ -3,7 +3,7 @@
 use crate::audit::AuditEvent;
 use crate::claims::RefreshClaims;
 use crate::client::Client;
-use crate::id::{Jti, JtiHash, RowId};
+use crate::id::{JtiHash, RowId};
 use crate::ports::{Genuine, Unavailable};
 use crate::refusal::{GrantFault, Refusal};
 use crate::rotation::{self, Presented, Redemption};
@@ -12,7 +12,6 @@ use crate::secret::Token;
 use crate::session::{
     Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionView, Successor, TokenRow,
 };
-use crate::time::Timestamp;
 use crate::token_service::{Halt, ReuseRevokes, RotationResult, Terms, TokenSet, Walk};
 
 /// How often a token is judged anew after another use of it came first. Each time something final has happened to
@@ -31,12 +30,7 @@ impl Walk<'_> {
         let claims = self.verified_claims(token)?;
         self.facts.user_id = Some(claims.sub);
         self.facts.session_id = Some(claims.sid);
-        let presented = Presented {
-            jti_hash: claims.jti.hash(),
-            successor: Jti::successor_of(token.expose()),
-            expires_at: Timestamp::from(claims.exp),
-            client_id: client.client_id.clone(),
-        };
+        let presented = Presented::by(&client.client_id, token, &claims);
         for _ in 0..MAX_JUDGEMENTS {
             let session = self.session_of(&claims).await?;
             match rotation::redeem(&presented, &session, &client.policy, self.now) {
@@ -157,7 +151,7 @@ impl Walk<'_> {
     async fn refuse_token<T>(&self, reason: GrantFault, claims: &RefreshClaims) -> Result<T, Halt> {
         self.record(AuditEvent::TokenInvalid {
             reason,
-            session_id: claims.sid,
+            session_id: Some(claims.sid),
         })
         .await?;
         Err(Refusal::InvalidGrant(reason).into())

@@ -16,7 +16,7 @@ use auth_domain::token_service::{Answer, Outcome};
 use auth_testkit::{TestBed, build};
 
 /// The refusal of an answer that is expected to have one.
-fn refused(answer: Answer) -> Refusal {
+pub(crate) fn refused<T>(answer: Answer<T>) -> Refusal {
     match answer.outcome {
         Outcome::Refused(refusal) => refusal,
         Outcome::Granted(_) => panic!("granted"),
@@ -25,7 +25,7 @@ fn refused(answer: Answer) -> Refusal {
 }
 
 /// The names of the events in the audit trail.
-fn events(bed: &TestBed) -> Vec<&'static str> {
+pub(crate) fn events(bed: &TestBed) -> Vec<&'static str> {
     bed.store
         .audit_trail()
         .iter()
@@ -33,7 +33,7 @@ fn events(bed: &TestBed) -> Vec<&'static str> {
         .collect()
 }
 
-fn last_row(bed: &TestBed) -> AuditRecord {
+pub(crate) fn last_row(bed: &TestBed) -> AuditRecord {
     bed.store.audit_trail().pop().expect("there is a row")
 }
 
@@ -59,7 +59,7 @@ fn scope(text: &str) -> Scope {
 }
 
 /// The public client with a retry window.
-fn client_with_window(seconds: u32) -> Client {
+pub(crate) fn client_with_window(seconds: u32) -> Client {
     let rotation = RotationPolicy::from_window(Seconds::new(seconds));
     Client {
         policy: ClientPolicy {

@@ -3,7 +3,7 @@
 use auth_domain::client::GrantType;
 use auth_domain::client_auth::BasicCredentials;
 use auth_domain::refusal::{Challenge, Parameter, Refusal, RequestFault};
-use auth_domain::request::{Grant, MAX_LOGIN_BYTES, MAX_TOKEN_BYTES, TokenRequest};
+use auth_domain::request::{AboutToken, Grant, MAX_LOGIN_BYTES, MAX_TOKEN_BYTES, TokenRequest};
 use auth_domain::secret::ClientSecret;
 use proptest::prelude::*;
 use rstest::rstest;
@@ -97,7 +97,7 @@ fn a_refresh_grant_without_its_token_is_no_request() {
 
 #[test]
 fn any_known_parameter_sent_twice_is_refused_even_where_it_is_empty_or_not_needed() {
-    for parameter in Parameter::ALL {
+    for parameter in Parameter::OF_TOKEN_REQUEST.iter().copied() {
         for values in [["a", "a"], ["", "x"], ["", ""]] {
             let mut pairs = without(parameter.as_str());
             pairs.extend(values.map(|value| (parameter.as_str(), value)));
@@ -117,7 +117,7 @@ fn an_unknown_parameter_is_ignored_however_often_it_is_sent() {
 
 #[test]
 fn a_nul_in_any_known_parameter_is_refused() {
-    for parameter in Parameter::ALL {
+    for parameter in Parameter::OF_TOKEN_REQUEST.iter().copied() {
         let mut pairs = without(parameter.as_str());
         pairs.push((parameter.as_str(), "a\0b"));
         let refusal = parse(&pairs).unwrap_err();
@@ -227,29 +227,100 @@ fn a_parsed_request_shows_no_secret() {
 
 #[test]
 fn each_parameter_has_its_name_on_the_wire() {
-    let names = Parameter::ALL.map(Parameter::as_str);
-    let expected = [
-        "grant_type",
-        "client_id",
-        "client_secret",
-        "username",
-        "password",
-        "refresh_token",
-        "scope",
-    ];
-    assert_eq!(names, expected);
+    let names = |parameters: &[Parameter]| -> Vec<_> {
+        let names = parameters.iter().map(|parameter| parameter.as_str());
+        names.collect()
+    };
+    assert_eq!(
+        names(Parameter::OF_TOKEN_REQUEST),
+        [
+            "grant_type",
+            "client_id",
+            "client_secret",
+            "username",
+            "password",
+            "refresh_token",
+            "scope",
+        ]
+    );
+    assert_eq!(
+        names(Parameter::ABOUT_TOKEN),
+        ["client_id", "client_secret", "token", "token_type_hint"]
+    );
+}
+
+fn about(pairs: Pairs<'_>) -> Result<AboutToken, Refusal> {
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    AboutToken::parse(pairs, None)
+}
+
+const ABOUT: Pairs<'_> = &[("client_id", "app"), ("token", "secret.token")];
+
+#[rstest]
+#[case(&[])]
+#[case(&[("token_type_hint", "refresh_token")])]
+#[case(&[("token_type_hint", "access_token")])]
+#[case(&[("token_type_hint", "no such kind of token")])]
+#[case(&[("token_type_hint", "")])]
+#[case(&[("grant_type", "a"), ("grant_type", "b"), ("scope", "a\0")])]
+fn a_request_about_a_token_takes_any_hint_and_ignores_what_it_does_not_know(#[case] extra: Pairs<'_>) {
+    let pairs: Vec<_> = ABOUT.iter().chain(extra).copied().collect();
+    let request = about(&pairs).unwrap();
+    assert_eq!(request.client.client_id, "app");
+    assert_eq!(request.token.expose(), "secret.token");
+    assert!(!format!("{request:?}").contains("secret.token"));
+}
+
+#[rstest]
+#[case(&[("client_id", "app")], RequestFault::Missing(Parameter::Token))]
+#[case(&[("client_id", "app"), ("token", "")], RequestFault::Missing(Parameter::Token))]
+#[case(&[("token", "x")], RequestFault::Missing(Parameter::ClientId))]
+#[case(&[("client_id", "app"), ("token", "x"), ("token", "x")], RequestFault::Repeated(Parameter::Token))]
+#[case(
+    &[("client_id", "app"), ("token", "x"), ("token_type_hint", ""), ("token_type_hint", "")],
+    RequestFault::Repeated(Parameter::TokenTypeHint)
+)]
+#[case(&[("client_id", "app"), ("token", "x\0")], RequestFault::BadValue(Parameter::Token))]
+fn a_request_about_no_token_is_none(#[case] pairs: Pairs<'_>, #[case] fault: RequestFault) {
+    assert_eq!(about(pairs).unwrap_err(), Refusal::InvalidRequest(fault));
+}
+
+#[test]
+fn a_token_that_is_asked_about_has_the_size_that_any_token_may_have() {
+    let of_size = |size: usize| about(&[("client_id", "app"), ("token", &"t".repeat(size))]);
+    assert!(of_size(MAX_TOKEN_BYTES).is_ok());
+    let too_long = Refusal::InvalidRequest(RequestFault::BadValue(Parameter::Token));
+    assert_eq!(of_size(MAX_TOKEN_BYTES + 1).unwrap_err(), too_long);
+}
+
+#[test]
+fn parameters_of_the_siblings_are_unknown_to_the_token_endpoint() {
+    assert!(
+        parse(&with(&[
+            ("token", "a"),
+            ("token", "b"),
+            ("token_type_hint", "c\0")
+        ]))
+        .is_ok()
+    );
 }
 
 proptest! {
     #[test]
     fn no_form_makes_the_parser_fall_over(
         pairs in prop::collection::vec((prop_oneof![
-            prop::sample::select(Parameter::ALL.map(|parameter| parameter.as_str().to_owned()).to_vec()),
+            prop::sample::select(vec![
+                "grant_type", "client_id", "client_secret", "username", "password", "refresh_token", "scope", "token",
+                "token_type_hint",
+            ]).prop_map(str::to_owned),
             any::<String>(),
         ], any::<String>()), 0..12),
         with_basic in any::<bool>(),
     ) {
         let credentials = with_basic.then(|| basic("app", Some("s")));
+        let _ = AboutToken::parse(pairs.clone(), with_basic.then(|| basic("app", None)));
         let _ = TokenRequest::parse(pairs, credentials);
     }
 }

@@ -32,8 +32,8 @@ fn quota(grant_type: GrantType, limit: u32, remaining: u32, resets_in: u32) -> Q
     }
 }
 
-fn login_quota(remaining: u32, resets_in: u32) -> Option<Quota> {
-    Some(quota(GrantType::Password, 5, remaining, resets_in))
+fn login_quota(remaining: u32, resets_in: u32) -> Quota {
+    quota(GrantType::Password, 5, remaining, resets_in)
 }
 
 /// The good form of alice, from an address that the limits by address do not hold for.
@@ -52,14 +52,14 @@ async fn ask_exempt(bed: &TestBed, username: &str, password: &str) -> Answer {
 async fn an_answer_says_what_its_network_has_left() {
     let bed = TestBed::default();
     let form = password_form(build::ALICE, build::ALICE_PASSWORD);
-    assert_eq!(bed.ask(&form).await.facts.quota, login_quota(4, 60));
+    assert_eq!(bed.ask(&form).await.facts.quota, Some(login_quota(4, 60)));
     bed.clock.advance(Seconds::new(23));
-    assert_eq!(bed.ask(&form).await.facts.quota, login_quota(3, 37));
+    assert_eq!(bed.ask(&form).await.facts.quota, Some(login_quota(3, 37)));
     for _ in 0..3 {
         bed.ask(&password_form(build::ALICE, "wrong")).await;
     }
     let answer = bed.ask(&form).await;
-    assert_eq!(answer.facts.quota, login_quota(0, 37));
+    assert_eq!(answer.facts.quota, Some(login_quota(0, 37)));
     assert!(matches!(refused(answer), Refusal::RateLimited { .. }));
 }
 
@@ -82,7 +82,7 @@ async fn a_locked_account_is_told_the_room_of_the_network_and_not_its_own() {
     let answer = bed
         .ask_from(from(9), &password_form(build::ALICE, build::ALICE_PASSWORD))
         .await;
-    assert_eq!(answer.facts.quota, login_quota(4, 60));
+    assert_eq!(answer.facts.quota, Some(login_quota(4, 60)));
     assert!(matches!(refused(answer), Refusal::Locked { .. }));
 }
 

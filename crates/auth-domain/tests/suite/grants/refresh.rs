@@ -212,7 +212,7 @@ async fn another_clients_token_is_refused_audited_and_untouched() {
         row.event,
         AuditEvent::TokenInvalid {
             reason: GrantFault::ForeignClient,
-            session_id: sid
+            session_id: Some(sid)
         }
     );
     assert!(!row.event.is_success());
