@@ -2,10 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use auth_domain::password::HashScheme;
@@ -25,6 +26,8 @@ pub struct HashingSettings {
     pub threads: NonZeroUsize,
     /// How many more may wait. About 0.15 s of work keeps an accepted login quick.
     pub queue: usize,
+    /// How long each may wait. Whoever has waited for longer is turned away, and no work is done for them.
+    pub deadline: Duration,
     /// What is said to those who are turned away.
     pub retry_after: Seconds,
 }
@@ -43,12 +46,14 @@ pub enum StartFault {
 /// What the pool has done since its start, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HashingFigures {
-    /// Accepted, neither computed nor dropped yet: waiting or being computed.
+    /// Accepted, and neither computed nor dropped nor given up yet: waiting or being computed.
     pub pending: u64,
     /// Verifications and new hashes computed.
     pub computed: u64,
     /// Dropped before they were computed, because nobody waited for them any more.
     pub dropped: u64,
+    /// Given up because they had waited for too long.
+    pub late: u64,
     /// Turned away at once.
     pub refused: u64,
 }
@@ -59,6 +64,7 @@ pub struct HashingPool {
     queue: Option<SyncSender<Job>>,
     threads: Vec<JoinHandle<()>>,
     tally: Arc<Tally>,
+    deadline: Duration,
     retry_after: Seconds,
 }
 
@@ -67,6 +73,7 @@ struct Tally {
     accepted: AtomicU64,
     computed: AtomicU64,
     dropped: AtomicU64,
+    late: AtomicU64,
     refused: AtomicU64,
 }
 
@@ -74,12 +81,29 @@ enum Job {
     Verify {
         password: Password,
         stored: Option<PasswordHash>,
-        reply: oneshot::Sender<Result<Verified, Unavailable>>,
+        reply: Reply<Verified>,
     },
     Hash {
         password: Password,
-        reply: oneshot::Sender<Result<Hashed, Unavailable>>,
+        reply: Reply<Hashed>,
     },
+}
+
+/// Where the answer goes.
+struct Reply<T> {
+    claim: Claim,
+    to: oneshot::Sender<Result<T, Unavailable>>,
+}
+
+/// A job belongs to whoever claims it first: a thread, to compute it, or the one who waits, to give it up.
+#[derive(Clone, Default)]
+struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Whether nobody has claimed it before.
+    fn is_first(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 impl HashingPool {
@@ -95,6 +119,7 @@ impl HashingPool {
             queue: Some(queue),
             threads: Vec::with_capacity(settings.threads.get()),
             tally: Arc::new(Tally::default()),
+            deadline: settings.deadline,
             retry_after: settings.retry_after,
         };
         for number in 1..=settings.threads.get() {
@@ -119,41 +144,62 @@ impl HashingPool {
         // Read before `accepted`, so that a job which ends in between makes `pending` no less than it is.
         let computed = self.tally.computed.load(Ordering::Acquire);
         let dropped = self.tally.dropped.load(Ordering::Acquire);
+        let late = self.tally.late.load(Ordering::Acquire);
         let accepted = self.tally.accepted.load(Ordering::Acquire);
         HashingFigures {
-            pending: accepted.saturating_sub(computed + dropped),
+            pending: accepted.saturating_sub(computed + dropped + late),
             computed,
             dropped,
+            late,
             refused: self.tally.refused.load(Ordering::Acquire),
         }
     }
 
-    fn enqueue(&self, job: Job, what: &'static str) -> Result<Enqueued, Unavailable> {
+    /// Has a job done, by the deadline if at all; `None` where the pool can't.
+    async fn ask<T>(
+        &self,
+        what: &'static str,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<Option<T>, Unavailable> {
+        let (to, mut answer) = oneshot::channel();
+        let claim = Claim::default();
+        let reply = Reply {
+            claim: claim.clone(),
+            to,
+        };
+        if !self.enqueue(job(reply), what)? {
+            return Ok(None);
+        }
+        let answered = match tokio::time::timeout(self.deadline, &mut answer).await {
+            Ok(answered) => answered,
+            Err(_) if claim.is_first() => {
+                self.tally.late.fetch_add(1, Ordering::AcqRel);
+                return Ok(None);
+            }
+            // It is being computed: that ends soon.
+            Err(_) => answer.await,
+        };
+        answered.map_err(|lost| Unavailable::new(what, lost))?.map(Some)
+    }
+
+    /// Whether there was room.
+    fn enqueue(&self, job: Job, what: &'static str) -> Result<bool, Unavailable> {
         let Some(queue) = &self.queue else {
             return Err(Unavailable::new(what, "the hashing pool is shutting down"));
         };
         self.tally.accepted.fetch_add(1, Ordering::AcqRel);
-        match queue.try_send(job) {
-            Ok(()) => Ok(Enqueued::Waiting),
-            Err(refused) => {
-                self.tally.accepted.fetch_sub(1, Ordering::AcqRel);
-                match refused {
-                    TrySendError::Full(_) => {
-                        self.tally.refused.fetch_add(1, Ordering::AcqRel);
-                        Ok(Enqueued::Full)
-                    }
-                    TrySendError::Disconnected(_) => {
-                        Err(Unavailable::new(what, "every hashing thread has died"))
-                    }
-                }
+        let Err(refused) = queue.try_send(job) else {
+            return Ok(true);
+        };
+        self.tally.accepted.fetch_sub(1, Ordering::AcqRel);
+        match refused {
+            TrySendError::Full(_) => {
+                self.tally.refused.fetch_add(1, Ordering::AcqRel);
+                Ok(false)
             }
+            TrySendError::Disconnected(_) => Err(Unavailable::new(what, "every hashing thread has died")),
         }
     }
-}
-
-enum Enqueued {
-    Waiting,
-    Full,
 }
 
 #[async_trait]
@@ -163,34 +209,25 @@ impl PasswordHasher for HashingPool {
         password: &Password,
         stored: Option<&PasswordHash>,
     ) -> Result<Verified, Unavailable> {
-        const WHAT: &str = "verify a password";
-        let (reply, answer) = oneshot::channel();
-        let job = Job::Verify {
-            password: password.clone(),
-            stored: stored.cloned(),
+        let (password, stored) = (password.clone(), stored.cloned());
+        let job = |reply| Job::Verify {
+            password,
+            stored,
             reply,
         };
-        match self.enqueue(job, WHAT)? {
-            Enqueued::Waiting => answer.await.map_err(|lost| Unavailable::new(WHAT, lost))?,
-            Enqueued::Full => Ok(Verified::Saturated {
-                retry_after: self.retry_after,
-            }),
-        }
+        let verified = self.ask("verify a password", job).await?;
+        Ok(verified.unwrap_or(Verified::Saturated {
+            retry_after: self.retry_after,
+        }))
     }
 
     async fn hash(&self, password: &Password) -> Result<Hashed, Unavailable> {
-        const WHAT: &str = "hash a password";
-        let (reply, answer) = oneshot::channel();
-        let job = Job::Hash {
-            password: password.clone(),
-            reply,
-        };
-        match self.enqueue(job, WHAT)? {
-            Enqueued::Waiting => answer.await.map_err(|lost| Unavailable::new(WHAT, lost))?,
-            Enqueued::Full => Ok(Hashed::Saturated {
-                retry_after: self.retry_after,
-            }),
-        }
+        let password = password.clone();
+        let job = |reply| Job::Hash { password, reply };
+        let hashed = self.ask("hash a password", job).await?;
+        Ok(hashed.unwrap_or(Hashed::Saturated {
+            retry_after: self.retry_after,
+        }))
     }
 }
 
@@ -239,12 +276,11 @@ impl Worker {
         jobs.recv().ok()
     }
 
-    fn answer<T>(
-        &mut self,
-        reply: oneshot::Sender<Result<T, Unavailable>>,
-        compute: impl FnOnce(&mut Self) -> Result<T, Unavailable>,
-    ) {
-        if reply.is_closed() {
+    fn answer<T>(&mut self, reply: Reply<T>, compute: impl FnOnce(&mut Self) -> Result<T, Unavailable>) {
+        if !reply.claim.is_first() {
+            return;
+        }
+        if reply.to.is_closed() {
             self.tally.dropped.fetch_add(1, Ordering::AcqRel);
             return;
         }
@@ -255,7 +291,7 @@ impl Worker {
         });
         self.tally.computed.fetch_add(1, Ordering::AcqRel);
         // Whoever asked may have gone while this was computed.
-        drop(reply.send(answer));
+        drop(reply.to.send(answer));
     }
 }
 
@@ -264,7 +300,7 @@ impl Worker {
 fn step_back() {
     /// Any other thread that wants the core gets most of it.
     #[cfg(target_os = "linux")]
-    const NICENESS: i32 = 10;
+    const NICENESS: i32 = 19;
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::warn!(%error, "the hashing threads keep the priority of the rest");

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth_domain::password::HashScheme;
 use auth_domain::ports::{Hashed, PasswordHasher, Random, Unavailable, Verified};
@@ -12,6 +13,8 @@ use auth_password::{HashingPool, HashingSettings, StartFault};
 use auth_testkit::SeededRandom;
 use auth_testkit::contract::hasher as contract;
 
+/// How long a job may wait on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_mins(1);
 const QUICK_ARGON2ID: HashScheme = HashScheme::Argon2id {
     memory_kib: 64,
     iterations: 1,
@@ -54,6 +57,7 @@ fn start(scheme: HashScheme) -> Result<HashingPool, StartFault> {
         scheme,
         threads: NonZeroUsize::MIN,
         queue: 4,
+        deadline: PATIENCE,
         retry_after: Seconds::new(1),
     };
     let random: Arc<dyn Random> = Arc::new(SeededRandom::default());

@@ -28,26 +28,30 @@ pub(super) fn is_predictable(text: &str) -> bool {
 /// them, separators between them, digits and signs before and behind. `is_word` is given the [`shape`] of each text
 /// that may be one.
 pub(super) fn is_variation(text: &str, is_word: impl Fn(&str) -> bool) -> bool {
-    cores(&folded(text))
-        .any(|core| is_word(&repeated_piece(core).iter().filter_map(shaped).collect::<String>()))
+    cores(&folded(text)).any(|core| {
+        is_word(
+            &repeated_piece(core)
+                .iter()
+                .copied()
+                .filter_map(shaped)
+                .collect::<String>(),
+        )
+    })
 }
 
 /// Whether a word of that shape is on the list.
 pub(super) fn is_listed(shape: &str) -> bool {
     WORDS
-        .binary_search_by(|word| {
-            let letters: Vec<char> = word.chars().collect();
-            letters.iter().filter_map(shaped).cmp(shape.chars())
-        })
+        .binary_search_by(|word| word.chars().filter_map(shaped).cmp(shape.chars()))
         .is_ok()
 }
 
 /// What a text and its variations have in common: lower case, no separators, one letter for all that look like it.
 pub(super) fn shape(text: &str) -> String {
-    folded(text).iter().filter_map(shaped).collect()
+    folded(text).into_iter().filter_map(shaped).collect()
 }
 
-fn shaped(character: &char) -> Option<char> {
+fn shaped(character: char) -> Option<char> {
     Some(match character {
         ' ' | '-' | '.' | '_' => return None,
         '0' => 'o',
@@ -57,7 +61,7 @@ fn shaped(character: &char) -> Option<char> {
         '5' | '$' => 's',
         '7' | '+' => 't',
         '8' => 'b',
-        other => *other,
+        other => other,
     })
 }
 
@@ -70,12 +74,12 @@ fn folded(text: &str) -> Vec<char> {
 fn cores(text: &[char]) -> impl Iterator<Item = &[char]> {
     let before = text
         .iter()
-        .take_while(|character| is_decoration(character))
+        .take_while(|character| is_decoration(**character))
         .count();
     let behind = text
         .iter()
         .rev()
-        .take_while(|character| is_decoration(character))
+        .take_while(|character| is_decoration(**character))
         .count();
     (0..=before).flat_map(move |start| {
         let first_end = text.len().saturating_sub(behind).max(start);
@@ -89,7 +93,7 @@ fn undecorated(text: &[char], start: usize, end: usize) -> Option<&[char]> {
     (surprises(before) + surprises(behind) <= MOST_DECORATION).then_some(core)
 }
 
-fn is_decoration(character: &char) -> bool {
+fn is_decoration(character: char) -> bool {
     !character.is_alphabetic()
 }
 
