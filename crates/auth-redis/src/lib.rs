@@ -5,6 +5,7 @@
 //! business.
 
 mod answer;
+mod connections;
 mod keys;
 mod throttle;
 mod url;

@@ -1,21 +1,19 @@
 //! The scripts, and the connections they are sent over.
 
-use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
 use auth_domain::ports::{Random, Unavailable};
 use auth_domain::throttle::{Count, Counter, CounterKind, Pardon, Room, Verdict};
 use auth_domain::time::Timestamp;
-use deadpool_redis::redis::{AsyncConnectionConfig, FromRedisValue, RedisError, Script, ScriptInvocation};
-use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use deadpool_redis::redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
+use deadpool_redis::{Connection, Pool, PoolError};
 
 use crate::answer::{Judged, Pardoned, written};
+use crate::connections::{self, Incarnation};
 use crate::keys::{ANSWERS, INSTANCES, name_of};
 use crate::url::RedisUrl;
 
-/// So many connections are open at most; calls beyond that wait, within their time limit.
-const CONNECTIONS: usize = 16;
 /// So many counters are taken by one call at most. A request has three.
 pub const MOST_COUNTERS: usize = 8;
 /// After so many seconds of silence an instance is taken for gone.
@@ -53,9 +51,14 @@ impl Instance {
 }
 
 /// Counters in Redis. Every call ends within the time limit, with an answer or an outage.
+///
+/// What was counted is only worth something as long as Redis remembers it. So a call never goes to another process
+/// than the one that was met first, though it listen at the same address: Redis started anew, or another that took
+/// over, is an outage until [`meet_again`](Self::meet_again) says that the asker knows.
 #[derive(Clone)]
 pub struct RedisThrottle {
     pool: Pool,
+    incarnation: Incarnation,
     limit: Duration,
     hit: Script,
     pardon: Script,
@@ -67,6 +70,8 @@ pub struct RedisThrottle {
 enum Fault {
     #[error("no answer within {0:?}")]
     TooLate(Duration),
+    #[error("Redis was met again while this call was on its way")]
+    MetAgain,
     #[error("more than {MOST_COUNTERS} counters at once")]
     TooMany,
     #[error(transparent)]
@@ -81,10 +86,12 @@ impl RedisThrottle {
     /// # Errors
     /// Where the address can't be used.
     pub fn new(url: RedisUrl, limit: Duration) -> Result<Self, Unavailable> {
-        let pool =
-            pool(url, limit).map_err(|error| Unavailable::new("prepare connections to Redis", error))?;
+        let incarnation = Incarnation::default();
+        let pool = connections::pool(url, limit, &incarnation)
+            .map_err(|error| Unavailable::new("prepare connections to Redis", error))?;
         Ok(Self {
             pool,
+            incarnation,
             limit,
             hit: Script::new(include_str!("hit.lua")),
             pardon: Script::new(include_str!("pardon.lua")),
@@ -146,6 +153,12 @@ impl RedisThrottle {
         Pardoned::read(&answer, corrections.len()).map_err(|error| Unavailable::new(WHAT, error))
     }
 
+    /// Gives up all connections: the Redis that is met next may be any. Calls that are on their way end as outages.
+    pub fn meet_again(&self) {
+        self.incarnation.forget();
+        let _ = self.pool.retain(|_, _| false);
+    }
+
     /// Says that an instance is there, and learns how many are: what it takes to know that Redis answers, and takes a
     /// write.
     ///
@@ -168,8 +181,12 @@ impl RedisThrottle {
         if counters > MOST_COUNTERS {
             return Err(Unavailable::new(what, Fault::TooMany));
         }
+        let met = self.incarnation.met();
         let asked = within(self.limit, async {
             let mut connection: Connection = self.pool.get().await?;
+            if self.incarnation.met() != met {
+                return Err(Fault::MetAgain);
+            }
             Ok(call.invoke_async(&mut connection).await?)
         });
         asked.await.map_err(|fault| {
@@ -183,19 +200,4 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>
     tokio::time::timeout(limit, work)
         .await
         .unwrap_or(Err(Fault::TooLate(limit)))
-}
-
-fn pool(url: RedisUrl, limit: Duration) -> Result<Pool, Box<dyn Error + Send + Sync>> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(limit))
-        .set_response_timeout(Some(limit));
-    let manager = Manager::new_with_config(url.into_info(), config)?;
-    let pool = Pool::builder(manager)
-        .max_size(CONNECTIONS)
-        .wait_timeout(Some(limit))
-        .create_timeout(Some(limit))
-        .recycle_timeout(Some(limit))
-        .runtime(Runtime::Tokio1)
-        .build()?;
-    Ok(pool)
 }
