@@ -98,7 +98,7 @@ impl Computer {
     fn compare(&mut self, password: &Password, stored: &PasswordHash, scheme: HashScheme) -> Option<bool> {
         match scheme {
             HashScheme::Argon2id { .. } => self.compare_argon2id(password, stored),
-            HashScheme::Bcrypt { .. } => compare_bcrypt(password, stored),
+            HashScheme::Bcrypt { .. } => compare_bcrypt(password, stored, scheme),
         }
     }
 
@@ -207,12 +207,19 @@ fn fits(password: &Password, scheme: HashScheme) -> bool {
     }
 }
 
-/// Compares by bcrypt, of whose format it is a part that only the first 72 bytes of a password count: that is how
-/// the older service made its hashes, and such a user must still get in, once, to be given a hash of the whole
-/// password. A NUL, where other implementations end the password, never matches.
-fn compare_bcrypt(password: &Password, stored: &PasswordHash) -> Option<bool> {
+/// Compares by bcrypt, which takes only the first 72 bytes of a password and ends or begins anew at a NUL. What it would
+/// not take whole is not the password, though the part that counts may match: else any other end would do as well, and
+/// would become the password when the hash is replaced. The work is done all the same.
+fn compare_bcrypt(password: &Password, stored: &PasswordHash, scheme: HashScheme) -> Option<bool> {
     let is_right = bcrypt::verify(password.expose(), stored.expose()).ok()?;
-    Some(is_right && !password.expose().contains('\0'))
+    let is_whole = fits(password, scheme);
+    if is_right && !is_whole {
+        tracing::warn!(
+            "the first 72 bytes of a password are right, but bcrypt hashes no longer ones: it counts as wrong until an \
+             operator sets it anew"
+        );
+    }
+    Some(is_right && is_whole)
 }
 
 fn argon2id_params(scheme: HashScheme) -> Result<Params, HashFault> {
