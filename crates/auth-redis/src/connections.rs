@@ -19,24 +19,40 @@ pub(crate) struct Incarnation(Arc<Mutex<Met>>);
 
 #[derive(Debug, Default)]
 struct Met {
-    /// How often it was forgotten.
-    times: u64,
+    meeting: Meeting,
     /// The name that Redis gives itself at each start; `None` until a connection has been made.
     run_id: Option<String>,
 }
 
-impl Incarnation {
-    /// How often it was forgotten: two equal answers mean the same process.
-    pub(crate) fn met(&self) -> u64 {
-        self.with(|met| met.times)
+/// A stretch of time in which all calls go to one Redis process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Meeting(u64);
+
+impl Meeting {
+    /// Its number: later ones have higher ones, and none has 0.
+    pub const fn number(self) -> u64 {
+        self.0
     }
 
-    /// Takes whatever process comes next.
-    pub(crate) fn forget(&self) {
+    /// The meeting of that number.
+    pub const fn of_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl Incarnation {
+    /// The meeting that goes on.
+    pub(crate) fn meeting(&self) -> Meeting {
+        self.with(|met| met.meeting)
+    }
+
+    /// Begins another, with whatever process comes next.
+    pub(crate) fn meet(&self) -> Meeting {
         self.with(|met| {
-            met.times += 1;
+            met.meeting = Meeting(met.meeting.0 + 1);
             met.run_id = None;
-        });
+            met.meeting
+        })
     }
 
     /// Whether a process is the one that is known; the first is.

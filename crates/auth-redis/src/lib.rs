@@ -11,5 +11,6 @@ mod throttle;
 mod url;
 
 pub use answer::{Judged, Pardoned};
+pub use connections::Meeting;
 pub use throttle::{Correction, Hit, Instance, MOST_COUNTERS, RedisThrottle};
 pub use url::{RedisUrl, UrlFault};

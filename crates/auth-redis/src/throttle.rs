@@ -10,7 +10,7 @@ use deadpool_redis::redis::{FromRedisValue, RedisError, Script, ScriptInvocation
 use deadpool_redis::{Connection, Pool, PoolError};
 
 use crate::answer::{Judged, Pardoned, written};
-use crate::connections::{self, Incarnation};
+use crate::connections::{self, Incarnation, Meeting};
 use crate::keys::{ANSWERS, INSTANCES, name_of};
 use crate::url::RedisUrl;
 
@@ -52,9 +52,9 @@ impl Instance {
 
 /// Counters in Redis. Every call ends within the time limit, with an answer or an outage.
 ///
-/// What was counted is only worth something as long as Redis remembers it. So a call never goes to another process
-/// than the one that was met first, though it listen at the same address: Redis started anew, or another that took
-/// over, is an outage until [`meet_again`](Self::meet_again) says that the asker knows.
+/// What was counted is only worth something as long as Redis remembers it. So all calls of a [`Meeting`] go to one
+/// process: Redis started anew, or another that took over its address, is an outage until the asker begins another
+/// meeting, and knows by that that nothing is remembered for sure.
 #[derive(Clone)]
 pub struct RedisThrottle {
     pool: Pool,
@@ -70,8 +70,8 @@ pub struct RedisThrottle {
 enum Fault {
     #[error("no answer within {0:?}")]
     TooLate(Duration),
-    #[error("Redis was met again while this call was on its way")]
-    MetAgain,
+    #[error("the meeting was over before the call was sent")]
+    MeetingOver,
     #[error("more than {MOST_COUNTERS} counters at once")]
     TooMany,
     #[error(transparent)]
@@ -104,7 +104,7 @@ impl RedisThrottle {
     ///
     /// # Errors
     /// Where there is no answer in time. The counters may have been raised all the same.
-    pub async fn hit(&self, hits: &[Hit], now: Timestamp) -> Result<Judged, Unavailable> {
+    pub async fn hit(&self, meeting: Meeting, hits: &[Hit], now: Timestamp) -> Result<Judged, Unavailable> {
         const WHAT: &str = "raise counters in Redis";
         if hits.is_empty() {
             return Ok(Judged {
@@ -113,6 +113,7 @@ impl RedisThrottle {
                 number: 0,
             });
         }
+        bounded(WHAT, hits.len())?;
         let mut call = self.hit.key(ANSWERS);
         call.arg(now.as_micros());
         for Hit { counter, floor } in hits {
@@ -126,7 +127,7 @@ impl RedisThrottle {
                 .arg(u64::from(counter.window.get()) * 1_000)
                 .arg(floor.map(written).unwrap_or_default());
         }
-        let answer: Vec<String> = self.ask(WHAT, &call, hits.len()).await?;
+        let answer: Vec<String> = self.ask(WHAT, meeting, &call).await?;
         let counters: Vec<_> = hits.iter().map(|hit| hit.counter).collect();
         Judged::read(&answer, &counters, now).map_err(|error| Unavailable::new(WHAT, error))
     }
@@ -135,8 +136,14 @@ impl RedisThrottle {
     ///
     /// # Errors
     /// Where there is no answer in time. The counters may have been corrected all the same.
-    pub async fn pardon(&self, corrections: &[Correction], now: Timestamp) -> Result<Pardoned, Unavailable> {
+    pub async fn pardon(
+        &self,
+        meeting: Meeting,
+        corrections: &[Correction],
+        now: Timestamp,
+    ) -> Result<Pardoned, Unavailable> {
         const WHAT: &str = "correct counters in Redis";
+        bounded(WHAT, corrections.len())?;
         let mut call = self.pardon.key(ANSWERS);
         for Correction { pardon, floor } in corrections {
             call.key(name_of(pardon.key()))
@@ -149,14 +156,16 @@ impl RedisThrottle {
                     u64::from(now.seconds_until(count.ends_at).get()) * 1_000
                 }));
         }
-        let answer: Vec<String> = self.ask(WHAT, &call, corrections.len()).await?;
+        let answer: Vec<String> = self.ask(WHAT, meeting, &call).await?;
         Pardoned::read(&answer, corrections.len()).map_err(|error| Unavailable::new(WHAT, error))
     }
 
-    /// Gives up all connections: the Redis that is met next may be any. Calls that are on their way end as outages.
-    pub fn meet_again(&self) {
-        self.incarnation.forget();
+    /// Gives up all connections and begins another meeting: the Redis that is reached next may be any. Calls of the
+    /// one before that have not been sent yet end as outages.
+    pub fn meet(&self) -> Meeting {
+        let meeting = self.incarnation.meet();
         let _ = self.pool.retain(|_, _| false);
+        meeting
     }
 
     /// Says that an instance is there, and learns how many are: what it takes to know that Redis answers, and takes a
@@ -164,10 +173,10 @@ impl RedisThrottle {
     ///
     /// # Errors
     /// Where it does not, in time.
-    pub async fn register(&self, instance: &Instance) -> Result<u32, Unavailable> {
+    pub async fn register(&self, meeting: Meeting, instance: &Instance) -> Result<u32, Unavailable> {
         let mut call = self.register.key(INSTANCES);
         call.arg(&instance.0).arg(PATIENCE);
-        self.ask("reach Redis", &call, 1).await
+        self.ask("reach Redis", meeting, &call).await
     }
 
     /// Sends one call, within the time limit. After a fault the idle connections are given up as well: whatever is
@@ -175,17 +184,13 @@ impl RedisThrottle {
     async fn ask<T: FromRedisValue>(
         &self,
         what: &'static str,
+        meeting: Meeting,
         call: &ScriptInvocation<'_>,
-        counters: usize,
     ) -> Result<T, Unavailable> {
-        if counters > MOST_COUNTERS {
-            return Err(Unavailable::new(what, Fault::TooMany));
-        }
-        let met = self.incarnation.met();
         let asked = within(self.limit, async {
             let mut connection: Connection = self.pool.get().await?;
-            if self.incarnation.met() != met {
-                return Err(Fault::MetAgain);
+            if self.incarnation.meeting() != meeting {
+                return Err(Fault::MeetingOver);
             }
             Ok(call.invoke_async(&mut connection).await?)
         });
@@ -194,6 +199,13 @@ impl RedisThrottle {
             Unavailable::new(what, fault)
         })
     }
+}
+
+fn bounded(what: &'static str, counters: usize) -> Result<(), Unavailable> {
+    if counters > MOST_COUNTERS {
+        return Err(Unavailable::new(what, Fault::TooMany));
+    }
+    Ok(())
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use auth_domain::ports::Throttle;
+use auth_domain::ports::{Throttle, Unavailable};
 use auth_domain::throttle::{
     AccountKey, Count, Counter, CounterKey, CounterKind, Judgement, NetworkKey, Pardon, Room, Verdict, judge,
 };
 use auth_domain::time::{Seconds, Timestamp};
 use auth_domain::user::Login;
-use auth_redis::{Correction, Hit, Instance, MOST_COUNTERS, RedisThrottle, RedisUrl};
+use auth_redis::{
+    Correction, Hit, Instance, Judged, MOST_COUNTERS, Meeting, Pardoned, RedisThrottle, RedisUrl,
+};
 use auth_testkit::SeededRandom;
 use auth_testkit::clock::START;
 use auth_testkit::server::RedisServer;
@@ -26,13 +28,35 @@ use proptest::prelude::*;
 /// Longer than any test takes.
 const AMPLE: Duration = Duration::from_secs(20);
 
-fn throttle_on(server: &RedisServer, limit: Duration) -> RedisThrottle {
-    RedisThrottle::new(RedisUrl::parse(&server.url()).unwrap(), limit).unwrap()
+/// Counters in one meeting with a Redis.
+struct Met {
+    throttle: RedisThrottle,
+    meeting: Meeting,
+}
+
+impl Met {
+    async fn hit(&self, hits: &[Hit], now: Timestamp) -> Result<Judged, Unavailable> {
+        self.throttle.hit(self.meeting, hits, now).await
+    }
+
+    async fn pardon(&self, corrections: &[Correction], now: Timestamp) -> Result<Pardoned, Unavailable> {
+        self.throttle.pardon(self.meeting, corrections, now).await
+    }
+
+    async fn register(&self, instance: &Instance) -> Result<u32, Unavailable> {
+        self.throttle.register(self.meeting, instance).await
+    }
+}
+
+fn throttle_on(server: &RedisServer, limit: Duration) -> Met {
+    let throttle = RedisThrottle::new(RedisUrl::parse(&server.url()).unwrap(), limit).unwrap();
+    let meeting = throttle.meet();
+    Met { throttle, meeting }
 }
 
 /// The port, over a Redis that is there.
 struct OverRedis {
-    throttle: RedisThrottle,
+    throttle: Met,
     _server: RedisServer,
 }
 
@@ -419,13 +443,21 @@ async fn a_redis_that_does_not_answer_costs_the_time_limit_and_no_more() {
 #[tokio::test]
 async fn a_redis_that_was_started_anew_is_asked_only_once_that_is_known() {
     let mut server = RedisServer::start();
-    let throttle = throttle_on(&server, AMPLE);
+    let mut throttle = throttle_on(&server, AMPLE);
     throttle.hit(&[plain(counter(0))], START).await.unwrap();
     server.start_again();
     for _ in 0..3 {
         assert!(throttle.hit(&[plain(counter(0))], START).await.is_err());
     }
-    throttle.meet_again();
+    let before = throttle.meeting;
+    throttle.meeting = throttle.throttle.meet();
+    assert!(
+        throttle
+            .throttle
+            .hit(before, &[plain(counter(0))], START)
+            .await
+            .is_err()
+    );
     let judged = throttle.hit(&[plain(counter(0))], START).await.unwrap();
     assert_eq!(judged.counts[0].hits, 1, "it knows of none of those before");
 }
