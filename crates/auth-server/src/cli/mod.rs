@@ -4,6 +4,7 @@
 //! a setting is wrong. No secret is ever taken from an argument.
 
 mod ask;
+mod audit;
 mod client;
 mod config;
 mod desk;
@@ -23,7 +24,7 @@ use clap::{Parser, Subcommand};
 use serde_json::Value;
 
 use failure::Failure;
-use output::{Ending, Report, print, print_error};
+use output::{Ending, Report, json_pretty, print, print_error};
 
 use crate::http::openapi;
 use crate::settings::{Flag, Key, Problem, Secrecy, Settings, Sources};
@@ -80,6 +81,9 @@ enum Command {
     /// Look into a token
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Read the audit trail
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Check and list settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -111,7 +115,7 @@ pub fn main() -> ExitCode {
 
 fn failed(failure: &Failure, json: bool) -> ExitCode {
     if json {
-        print_error(&pretty(&failure.for_programs()));
+        print_error(&json_pretty(&failure.for_programs()));
     } else {
         print_error(&failure.to_string());
     }
@@ -149,6 +153,7 @@ fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
         Command::Client(command) => wait_for(client::run(command, &settings()?)),
         Command::Keys(command) => wait_for(keys::run(command, &settings()?)),
         Command::Token(command) => token::run(&command, &settings()?).map(Some),
+        Command::Audit(command) => block_on(audit::run(command, &settings()?, line.common.json)),
         Command::Config(command) => config::run(&command, &sources).map(Some),
         Command::Health(arguments) => health::run(&arguments, &settings()?).map(Some),
         Command::Openapi => openapi().map(Some),
@@ -157,11 +162,15 @@ fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
 
 /// Runs a command that has to wait for something.
 fn wait_for(command: impl Future<Output = Result<Report, Failure>>) -> Result<Option<Report>, Failure> {
+    block_on(command).map(Some)
+}
+
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::of("start the runtime", &error))?;
-    runtime.block_on(command).map(Some)
+    runtime.block_on(command)
 }
 
 fn openapi() -> Result<Report, Failure> {
@@ -173,14 +182,10 @@ fn openapi() -> Result<Report, Failure> {
 
 fn rendered(report: &Report, json: bool) -> String {
     if json {
-        pretty(&report.programs)
+        json_pretty(&report.programs)
     } else {
         report.people.clone()
     }
-}
-
-fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 /// What could be read of `--set`, and what is wrong with the rest.

@@ -1,13 +1,20 @@
 //! What commands answer, and the one place that writes it: results to standard output, everything else to standard
 //! error. A reader that has gone away is no fault of the command.
+//!
+//! Much of what is written was chosen by strangers: a user name, a client's name, whatever was typed at a sign-in. None
+//! of it may steer a terminal, begin a line of its own, or show as something else than it is. So all hidden characters
+//! are written as escapes, within a cell the line feed too ([`visible`], [`json_line`]).
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use auth_domain::time::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 
 /// The answer of a command, for people and for programs.
 #[derive(Debug)]
@@ -51,42 +58,66 @@ pub(super) fn print(text: &str) {
 /// Where nobody can have seen it.
 pub(super) fn try_print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush())
+    writeln!(out, "{}", visible_lines(text)).and_then(|()| out.flush())
 }
 
 /// Writes to standard error.
 pub(super) fn print_error(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", visible_lines(text));
 }
 
-/// Rows under headings, in columns.
+/// Shows on a terminal how far long work has come, in place of what was shown of it before; elsewhere it says nothing.
+pub(super) fn show_progress(text: &str) {
+    let mut terminal = io::stderr().lock();
+    if terminal.is_terminal() {
+        let _ = write!(terminal, "\r{}\u{1b}[K", visible(text));
+        let _ = terminal.flush();
+    }
+}
+
+/// Rows in columns.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
+    least: Vec<usize>,
 }
 
 impl Table {
     /// A table with these headings.
     pub(super) fn new(headings: &[&str]) -> Self {
+        let mut table = Self::continued(&[]);
+        table.row(headings.iter().map(|heading| (*heading).to_owned()));
+        table
+    }
+
+    /// A table without headings, whose columns have at least these widths: more of one that is printed already.
+    pub(super) fn continued(least: &[usize]) -> Self {
         Self {
-            rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()],
+            rows: Vec::new(),
+            least: least.to_vec(),
         }
     }
 
     /// One more row.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows
-            .push(cells.into_iter().map(|cell| plain(&cell)).collect());
+            .push(cells.into_iter().map(|cell| visible(&cell)).collect());
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let mut widths = self.least.clone();
+        for row in &self.rows {
+            widths.resize(widths.len().max(row.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        widths
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<_> = (0..columns).map(width).collect();
+        let widths = self.widths();
         let mut separator = "";
         for row in &self.rows {
             let mut line = String::new();
@@ -105,23 +136,100 @@ pub(super) fn fields(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines: Vec<_> = pairs
         .iter()
-        .map(|(name, value)| format!("{name:width$}  {}", plain(value)).trim_end().to_owned())
+        .map(|(name, value)| format!("{name:width$}  {}", visible(value)).trim_end().to_owned())
         .collect();
     lines.join("\n")
 }
 
-/// The text without what could steer a terminal.
-pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
-        .collect()
+/// The text with every hidden character as an escape, such as `\u{202e}`: it stays on its line.
+pub(super) fn visible(text: &str) -> String {
+    escaped(text, is_hidden)
 }
+
+/// The same for a text of several lines, whose line feeds are its author's.
+fn visible_lines(text: &str) -> String {
+    escaped(text, |character| is_hidden(character) && character != '\n')
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_escaped(character) {
+            visible.extend(character.escape_unicode());
+        } else {
+            visible.push(character);
+        }
+    }
+    visible
+}
+
+/// A value as JSON on one line, with every hidden character in its strings as an escape (RFC 8259 section 7).
+///
+/// # Errors
+/// Where the value can't be said in JSON.
+pub(super) fn json_line(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(|json| escape_hidden_in_json(&json))
+}
+
+/// The same over several lines.
+pub(super) fn json_pretty(value: &Value) -> String {
+    let json = serde_json::to_string_pretty(value).unwrap_or_default();
+    escape_hidden_in_json(&json)
+}
+
+/// What is hidden in JSON and not ASCII can only be within a string; control characters of ASCII are escaped already.
+fn escape_hidden_in_json(json: &str) -> String {
+    let mut visible = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_hidden(character) && character >= '\u{7f}' {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(visible, "\\u{unit:04x}");
+            }
+        } else {
+            visible.push(character);
+        }
+    }
+    visible
+}
+
+/// Whether a character does something other than show itself: controls (C0, DEL, C1), line and paragraph separators,
+/// what turns the direction of writing, and what takes no room at all.
+pub(super) fn is_hidden(character: char) -> bool {
+    HIDDEN
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&character))
+}
+
+/// Unicode's categories Cc, Zl, Zp and Cf, and what else it calls ignorable by default.
+const HIDDEN: &[(char, char)] = &[
+    ('\0', '\u{1f}'),
+    ('\u{7f}', '\u{9f}'),
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
 
 /// A moment as RFC 3339 writes it, to the second.
 pub(super) fn moment(at: Timestamp) -> String {
@@ -131,9 +239,94 @@ pub(super) fn moment(at: Timestamp) -> String {
         .unwrap_or_else(|| format!("{} s after 1970", at.unix_seconds()))
 }
 
+/// A moment as RFC 3339 writes it, to the microsecond: as exact as it is kept.
+pub(super) fn exact_moment(at: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.as_micros()) * 1_000)
+        .ok()
+        .and_then(|at| at.format(&EXACT).ok())
+        .unwrap_or_else(|| format!("{} µs after 1970", at.as_micros()))
+}
+
+const EXACT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
     use super::*;
+
+    /// Texts in which every other character is one that should not get through.
+    fn hostile() -> impl Strategy<Value = String> {
+        let hidden =
+            prop::sample::select(HIDDEN).prop_flat_map(|(first, last)| prop::char::range(first, last));
+        let character = prop_oneof![
+            hidden,
+            prop::sample::select(vec!['"', '\\', '{', '=']),
+            any::<char>()
+        ];
+        prop::collection::vec(character, 0..20).prop_map(String::from_iter)
+    }
+
+    fn shows_all(line: &str) -> bool {
+        !line.chars().any(is_hidden)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_in_a_table_a_row_is_one_line(rows in prop::collection::vec((hostile(), hostile()), 0..5)) {
+            let mut table = Table::new(&["one", "other"]);
+            for (one, other) in &rows {
+                table.row([one.clone(), other.clone()]);
+            }
+            let text = visible_lines(&table.to_string());
+            prop_assert_eq!(text.split('\n').count(), rows.len() + 1);
+            prop_assert!(text.split('\n').all(shows_all), "{text:?}");
+        }
+
+        #[test]
+        fn whatever_stands_in_a_field_it_is_one_line(text in hostile()) {
+            let text = fields(&[("name", text.clone()), ("other", text)]);
+            prop_assert_eq!(text.split('\n').count(), 2);
+            prop_assert!(text.split('\n').all(shows_all), "{text:?}");
+        }
+
+        #[test]
+        fn whatever_stands_in_json_it_is_one_line_and_reads_back_the_same(name in hostile(), text in hostile()) {
+            let value = serde_json::json!({ name: [text] });
+            let line = json_line(&value).unwrap();
+            prop_assert!(shows_all(&line), "{line:?}");
+            prop_assert_eq!(&serde_json::from_str::<Value>(&line).unwrap(), &value);
+            let pretty = json_pretty(&value);
+            prop_assert!(pretty.split('\n').all(shows_all), "{pretty:?}");
+            prop_assert_eq!(pretty.split('\n').count(), 5);
+            prop_assert_eq!(serde_json::from_str::<Value>(&pretty).unwrap(), value);
+        }
+    }
+
+    #[rstest]
+    #[case("plain ünïcode ☃ \u{1f600} 漢字", "plain ünïcode ☃ \u{1f600} 漢字")]
+    #[case("a\u{1b}[2Jb", "a\\u{1b}[2Jb")]
+    #[case("a\r\nb\u{85}c\u{2028}d\u{2029}", "a\\u{d}\\u{a}b\\u{85}c\\u{2028}d\\u{2029}")]
+    #[case("\u{202e}live\u{2066}", "\\u{202e}live\\u{2066}")]
+    #[case("ad\u{200b}min\u{feff}\u{e0041}", "ad\\u{200b}min\\u{feff}\\u{e0041}")]
+    #[case("\u{7f}\u{9b}31m\0", "\\u{7f}\\u{9b}31m\\u{0}")]
+    fn what_is_hidden_is_shown(#[case] text: &str, #[case] shown: &str) {
+        assert_eq!(visible(text), shown);
+    }
+
+    #[test]
+    fn a_hidden_character_beyond_16_bits_is_two_escapes_in_json() {
+        assert_eq!(json_line(&"\u{e0041}\u{7f}").unwrap(), r#""\udb40\udc41\u007f""#);
+    }
+
+    #[test]
+    fn a_table_goes_on_where_one_was_printed() {
+        let mut more = Table::continued(&[4, 2]);
+        more.row(["a".to_owned(), "b".to_owned(), "c".to_owned()]);
+        assert_eq!(more.to_string(), "a     b   c");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
@@ -144,19 +337,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_steers_a_terminal_is_written() {
-        assert_eq!(
-            fields(&[("name", "a\u{1b}[2Jb".to_owned())]),
-            "name  a\u{fffd}[2Jb"
-        );
-    }
-
-    #[test]
     fn a_moment_is_written_as_rfc_3339_says() {
         assert_eq!(moment(Timestamp::from_unix_seconds(0)), "1970-01-01T00:00:00Z");
         assert_eq!(
             moment(Timestamp::from_micros(i64::MAX)),
             "9223372036854 s after 1970"
         );
+    }
+    #[test]
+    fn an_exact_moment_has_all_six_digits() {
+        assert_eq!(
+            exact_moment(Timestamp::from_micros(1_000_020)),
+            "1970-01-01T00:00:01.000020Z"
+        );
+        assert!(exact_moment(Timestamp::from_micros(i64::MAX)).ends_with("µs after 1970"));
     }
 }

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::output::{Ending, Report, moment, plain};
+use super::output::{Ending, Report, json_pretty, moment};
 use super::{ask, keys};
 use crate::compose::{self, StartError};
 use crate::settings::Settings;
@@ -140,8 +140,8 @@ fn report(parts: &Parts, verdict: &Verdict, now: Timestamp) -> Report {
     };
     let mut people = format!(
         "{said}\n\nheader\n{}\n\nclaims\n{}",
-        pretty(&parts.header),
-        pretty(&parts.claims)
+        json_pretty(&parts.header),
+        json_pretty(&parts.claims)
     );
     for (name, meaning) in [("iat", "issued"), ("nbf", "valid from"), ("exp", "expires")] {
         if let Some(seconds) = parts.claims.get(name).and_then(Value::as_i64) {
@@ -163,10 +163,4 @@ fn report(parts: &Parts, verdict: &Verdict, now: Timestamp) -> Report {
             }),
         )
     }
-}
-
-/// JSON in lines, without anything that could steer a terminal.
-fn pretty(value: &Value) -> String {
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }

@@ -129,7 +129,7 @@ fn different_rows() -> [AuditRecord; 3] {
     let mut failure = build::audit_at(after(1), "failure", failed("alice"));
     failure.user_id = Some(build::user_id("alice"));
     failure.client_id = Some(build::client_id(build::FLUTTER));
-    failure.context.correlation_id = "alices".to_owned();
+    "alices".clone_into(&mut failure.context.correlation_id);
     failure.context.ip = Some("2001:db8::1".parse().expect("an address"));
     let mut change = build::audit_at(after(2), "change", AuditEvent::PasswordChange {});
     change.user_id = Some(build::user_id("bob"));
