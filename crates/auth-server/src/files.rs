@@ -1,0 +1,135 @@
+//! Reads the files that settings name: ordinary files of a sane size, and nothing that could hang or never end.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// Larger than any settings file, secret, certificate or key.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+/// Why a file can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileFault {
+    /// The system does not let us.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A folder, a pipe, a device or a socket.
+    #[error("it is no ordinary file")]
+    Special,
+    /// It can't be what it is said to be.
+    #[error("it is larger than 1 MiB")]
+    TooLarge,
+    /// Its secret is none.
+    #[error("others may read or change it (mode {mode:04o}): `chmod 600` makes it private")]
+    ReadableByOthers {
+        /// Its permissions.
+        mode: u32,
+    },
+}
+
+/// Reads an ordinary file.
+///
+/// # Errors
+/// Where it can't be read, is none, or is too large.
+pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileFault> {
+    read_from(open(path)?.0)
+}
+
+/// Reads an ordinary file that is a secret: of its owner, and of a group that may read it, as containers and
+/// certificate tools hand out keys.
+///
+/// # Errors
+/// As [`read`], and where others may read or change it.
+pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileFault> {
+    let (file, metadata) = open(path)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o037 != 0 {
+        return Err(FileFault::ReadableByOthers { mode });
+    }
+    read_from(file)
+}
+
+/// What is asked of the path first keeps us from opening a pipe, which would wait for somebody to write to it. What
+/// counts is asked of the opened file.
+fn open(path: &Path) -> Result<(File, Metadata), FileFault> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(FileFault::Special);
+    }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(FileFault::Special);
+    }
+    Ok((file, metadata))
+}
+
+fn read_from(file: File) -> Result<Zeroizing<Vec<u8>>, FileFault> {
+    let mut content = Zeroizing::new(Vec::with_capacity(16 * 1024));
+    let length = file.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    if u64::try_from(length).is_ok_and(|length| length <= MAX_BYTES) {
+        Ok(content)
+    } else {
+        Err(FileFault::TooLarge)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    fn said(read: Result<Zeroizing<Vec<u8>>, FileFault>) -> String {
+        read.map_or_else(|fault| fault.to_string(), |content| format!("{content:?}"))
+    }
+
+    #[test]
+    fn an_ordinary_file_is_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "ab").unwrap();
+        assert_eq!(said(read(&path)), "[97, 98]");
+    }
+
+    #[test]
+    fn devices_and_folders_are_no_files() {
+        for path in ["/dev/zero", "/dev/null", "/"] {
+            assert_eq!(said(read(Path::new(path))), "it is no ordinary file", "{path}");
+            assert_eq!(
+                said(read_private(Path::new(path))),
+                "it is no ordinary file",
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn more_than_any_setting_holds_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        File::create(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        assert_eq!(said(read(&path)), "it is larger than 1 MiB");
+        File::create(&path).unwrap().set_len(MAX_BYTES).unwrap();
+        assert!(read(&path).is_ok());
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "").unwrap();
+        for (mode, is_private) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, true),
+            (0o604, false),
+            (0o620, false),
+        ] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_private(&path).is_ok(), is_private, "{mode:o}");
+        }
+    }
+}

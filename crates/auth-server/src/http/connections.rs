@@ -1,0 +1,442 @@
+//! Connections: how many there may be, and for how long one may keep us waiting. What a stranger can hold is bounded
+//! in number, in time and in memory, whatever it sends or leaves unread.
+//!
+//! The framework times the head of a connection's first request and the pauses between requests. All else is
+//! watched here, below it, where bytes are read and written: the head of a later request, a client that does not
+//! take its answers, and one that keeps a connection of HTTP/2 open by doing nothing (ADR 0014).
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_http::Protocol;
+use actix_web::HttpRequest;
+use actix_web::rt::net::TcpStream;
+use auth_domain::throttle::NetworkKey;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::client_address::Trust;
+
+/// How many requests one connection of HTTP/2 may have going at once.
+pub(super) const MAX_STREAMS: usize = 100;
+/// How much is read of one connection before others have their turn. A head of HTTP/2 is much smaller on the wire than
+/// in memory.
+const READ_AT_ONCE: usize = 64 * 1024;
+
+/// How many connections there may be, and how long one may keep us waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Connections in all.
+    pub total: usize,
+    /// Connections from one address (an IPv6 /64 counts as one). Trusted proxies are not held to it.
+    pub per_address: usize,
+    /// How long a connection is kept open between requests.
+    pub keep_alive: Duration,
+    /// How long the head of a request may take to arrive, and a TLS handshake to be done.
+    pub head: Duration,
+    /// How long a client may take to take what it is sent.
+    pub answer: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            total: 10_000,
+            per_address: 1_024,
+            // Longer than any proxy in front keeps them, so that it never writes into one that is just being closed.
+            keep_alive: Duration::from_secs(75),
+            head: Duration::from_secs(5),
+            answer: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Lets connections in; shared by all workers.
+pub(super) struct Door {
+    limits: ConnectionLimits,
+    trust: Trust,
+    tls: Option<TlsAcceptor>,
+    open: Arc<Open>,
+}
+
+impl Door {
+    pub(super) fn new(limits: ConnectionLimits, trust: Trust, tls: Option<TlsAcceptor>) -> Self {
+        Self {
+            limits,
+            trust,
+            tls,
+            open: Arc::default(),
+        }
+    }
+
+    /// Lets a connection in where there is room for it, and makes it secure where that is called for.
+    pub(super) async fn admit(
+        &self,
+        stream: TcpStream,
+    ) -> io::Result<(Connection, Protocol, Option<SocketAddr>)> {
+        let peer = stream.peer_addr()?;
+        let seat = self.seat(peer.ip()).ok_or(io::ErrorKind::ConnectionRefused)?;
+        // An answer is written at once and whole: there is nothing to wait for.
+        stream.set_nodelay(true)?;
+        let stream = match &self.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => Stream::Tls(Box::new(timeout(self.limits.head, tls.accept(stream)).await??)),
+        };
+        let protocol = stream.protocol();
+        let connection = Connection::new(stream, protocol, self.limits, seat);
+        Ok((connection, protocol, Some(peer)))
+    }
+
+    fn seat(&self, peer: IpAddr) -> Option<Seat> {
+        let network = (!self.trust.is_proxy(peer)).then(|| NetworkKey::of(peer));
+        let mut seats = self.open.seats();
+        if seats.total >= self.limits.total {
+            return None;
+        }
+        if let Some(network) = network {
+            let taken = seats.by_network.entry(network).or_default();
+            if *taken >= self.limits.per_address {
+                return None;
+            }
+            *taken += 1;
+        }
+        seats.total += 1;
+        Some(Seat {
+            network,
+            open: Arc::clone(&self.open),
+        })
+    }
+}
+
+/// The connections that are open. Bounded by their number, since a network without any has no entry.
+#[derive(Default)]
+struct Open(Mutex<Seats>);
+
+#[derive(Default)]
+struct Seats {
+    total: usize,
+    by_network: HashMap<NetworkKey, usize>,
+}
+
+impl Open {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open connection's place among the others.
+struct Seat {
+    /// `None` for a trusted proxy.
+    network: Option<NetworkKey>,
+    open: Arc<Open>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.open.seats();
+        seats.total = seats.total.saturating_sub(1);
+        let Some(network) = self.network else { return };
+        if let Some(taken) = seats.by_network.get_mut(&network) {
+            *taken -= 1;
+            if *taken == 0 {
+                seats.by_network.remove(&network);
+            }
+        }
+    }
+}
+
+/// What bytes come and go by.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// HTTP/2 only where both sides have agreed on it in the handshake.
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Protocol::Http2,
+            Self::Tls(_) | Self::Plain(_) => Protocol::Http1,
+        }
+    }
+}
+
+/// What is known about a connection's requests; its requests and the connection itself share it.
+pub(super) struct Watch {
+    is_tls: bool,
+    /// Requests that have been begun, and whose answers are not sent yet.
+    going: Cell<usize>,
+    /// Since when there is none.
+    idle_since: Cell<Instant>,
+    /// Whether there has been one.
+    has_served: Cell<bool>,
+    /// Since when the head of the next one has been coming.
+    head_since: Cell<Option<Instant>>,
+}
+
+impl Watch {
+    fn begin(self: &Rc<Self>) -> Going {
+        self.going.set(self.going.get() + 1);
+        self.has_served.set(true);
+        self.head_since.set(None);
+        Going(Rc::clone(self))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.going.get() == 0
+    }
+}
+
+/// A request that is being worked on or answered, until this is dropped.
+pub(super) struct Going(Rc<Watch>);
+
+impl Going {
+    /// Whether the connection has more of them than it may.
+    pub(super) fn is_one_too_many(&self) -> bool {
+        self.0.going.get() > MAX_STREAMS
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        self.0.going.set(self.0.going.get().saturating_sub(1));
+        if self.0.is_idle() {
+            self.0.idle_since.set(Instant::now());
+            self.0.head_since.set(None);
+        }
+    }
+}
+
+/// Notes that a request has been begun; `None` where it came by no connection of ours, as in tests.
+pub(super) fn begin(request: &HttpRequest) -> Option<Going> {
+    request.conn_data::<Rc<Watch>>().map(Watch::begin)
+}
+
+/// Whether a request came over TLS.
+pub(super) fn is_tls(request: &HttpRequest) -> bool {
+    request.conn_data::<Rc<Watch>>().is_some_and(|watch| watch.is_tls)
+}
+
+/// A client's connection, which ends by an error where the client keeps us waiting for too long.
+pub(super) struct Connection {
+    stream: Stream,
+    limits: ConnectionLimits,
+    protocol: Protocol,
+    watch: Rc<Watch>,
+    next_request: Alarm,
+    /// By when what is to be sent must be taken, where something is.
+    answer_by: Option<Instant>,
+    answer: Alarm,
+    read_in_a_row: usize,
+    _seat: Seat,
+}
+
+impl Connection {
+    fn new(stream: Stream, protocol: Protocol, limits: ConnectionLimits, seat: Seat) -> Self {
+        let watch = Watch {
+            is_tls: matches!(stream, Stream::Tls(_)),
+            going: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            has_served: Cell::new(false),
+            head_since: Cell::new(None),
+        };
+        Self {
+            stream,
+            limits,
+            protocol,
+            watch: Rc::new(watch),
+            next_request: Alarm::default(),
+            answer_by: None,
+            answer: Alarm::default(),
+            read_in_a_row: 0,
+            _seat: seat,
+        }
+    }
+
+    /// What its requests find it by.
+    pub(super) fn watch(&self) -> Rc<Watch> {
+        Rc::clone(&self.watch)
+    }
+
+    fn poll_stream(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+
+    /// Notes that something came. Of HTTP/2 that may be a frame that belongs to no request.
+    fn note_bytes(&self) {
+        let watch = &self.watch;
+        let begins_a_head = self.protocol == Protocol::Http1 && watch.is_idle() && watch.has_served.get();
+        if begins_a_head && watch.head_since.get().is_none() {
+            watch.head_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// Nothing came. Is it too late by now for the next request?
+    fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.watch.is_idle() {
+            return Poll::Pending;
+        }
+        let limits = &self.limits;
+        let by = match self.watch.head_since.get() {
+            Some(since) => since + limits.head,
+            None => self.watch.idle_since.get() + limits.keep_alive + limits.head,
+        };
+        ready!(self.next_request.poll_at(by, context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Passes on what became of writing, unless the client has not taken all of it for too long.
+    fn poll_taken<T>(
+        &mut self,
+        outcome: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_pending() {
+            let by = *self
+                .answer_by
+                .get_or_insert_with(|| Instant::now() + self.limits.answer);
+            ready!(self.answer.poll_at(by, context));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        outcome
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_in_a_row >= READ_AT_ONCE {
+            self.read_in_a_row = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        match self.poll_stream(context, buffer) {
+            Poll::Ready(outcome) => {
+                self.read_in_a_row += buffer.filled().len() - before;
+                self.note_bytes();
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => {
+                self.read_in_a_row = 0;
+                self.poll_patience(context)
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        };
+        self.poll_taken(outcome, context)
+    }
+
+    /// The framework asks for it when it has written everything.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(context),
+        };
+        if outcome.is_ready() {
+            self.answer_by = None;
+        }
+        self.poll_taken(outcome, context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        };
+        self.poll_taken(outcome, context)
+    }
+}
+
+/// Wakes a connection at a point in time; a timer exists only for one that has ever been kept waiting.
+#[derive(Default)]
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    fn poll_at(&mut self, by: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(by)));
+        if sleep.deadline() != by {
+            sleep.as_mut().reset(by);
+        }
+        sleep.as_mut().poll(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(total: usize, per_address: usize) -> Door {
+        let limits = ConnectionLimits {
+            total,
+            per_address,
+            ..ConnectionLimits::default()
+        };
+        let trust = Trust {
+            proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            ..Trust::default()
+        };
+        Door::new(limits, trust, None)
+    }
+
+    fn seat(door: &Door, peer: &str) -> Option<Seat> {
+        door.seat(peer.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_has_only_so_many_seats_and_gets_them_back() {
+        let door = door(10, 2);
+        let seats = [seat(&door, "192.0.2.1"), seat(&door, "192.0.2.1")];
+        assert!(seats.iter().all(Option::is_some));
+        assert!(seat(&door, "192.0.2.1").is_none());
+        assert!(seat(&door, "192.0.2.2").is_some(), "another one has its own");
+        drop(seats);
+        assert!(seat(&door, "192.0.2.1").is_some());
+        assert!(door.open.seats().by_network.is_empty());
+        assert_eq!(door.open.seats().total, 0);
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_share_their_seats() {
+        let door = door(10, 1);
+        let _one = seat(&door, "2001:db8::1").unwrap();
+        assert!(seat(&door, "2001:db8::ffff").is_none());
+        assert!(seat(&door, "2001:db8:0:1::1").is_some());
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_held_to_the_total_alone() {
+        let door = door(3, 1);
+        let seats: Vec<_> = (0..3).map_while(|_| seat(&door, "10.1.2.3")).collect();
+        assert_eq!(seats.len(), 3);
+        assert!(seat(&door, "10.1.2.3").is_none());
+        assert!(seat(&door, "192.0.2.1").is_none());
+    }
+}
