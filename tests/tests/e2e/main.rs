@@ -6,6 +6,7 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod bounds;
 mod chain;
 mod clocks;
 mod crashes;
@@ -20,6 +21,8 @@ mod guessing;
 mod hostile;
 mod keys;
 mod load;
+mod races;
+mod retry;
 mod secrecy;
 mod starting;
 mod storm;

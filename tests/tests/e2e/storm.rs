@@ -8,7 +8,10 @@ use std::time::Duration;
 use auth_e2e::client::{Client, FLUTTER};
 use auth_e2e::installation::Installation;
 use auth_e2e::raw::{self, Ending, Reaction};
+use auth_e2e::scale;
 use auth_e2e::server::Server;
+
+use crate::support::Chance;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const FORM: &str = "content-type: application/x-www-form-urlencoded";
@@ -18,8 +21,9 @@ const REFRESH: &str = "grant_type=refresh_token&client_id=codelab-flutter-app&re
 fn malformed_requests_are_refused_as_the_clients_fault() {
     let installation = Installation::new().unlimited();
     let mut server = installation.start();
-    for (name, request, allowed) in bad_requests() {
-        let reaction = raw::send(server.address(), &request, Ending::Closed, PATIENCE).unwrap();
+    let requests = bad_requests();
+    for (name, request, allowed) in &requests {
+        let reaction = raw::send(server.address(), request, Ending::Closed, PATIENCE).unwrap();
         let is_right = match &reaction {
             Reaction::Answered(statuses) => statuses.iter().all(|status| allowed.contains(status)),
             Reaction::Closed => allowed.contains(&HUNG_UP),
@@ -28,6 +32,7 @@ fn malformed_requests_are_refused_as_the_clients_fault() {
         assert!(is_right, "{name}: {reaction:?}, not one of {allowed:?}");
     }
     assert_lives_on(&installation, &mut server);
+    scale::attempts(requests.len());
 }
 
 /// Stands in a list of statuses for a connection that is closed without a word.
@@ -283,7 +288,7 @@ fn a_body_that_never_ends_is_given_up_on() {
 
 #[test]
 fn no_mutation_of_a_request_brings_a_500_or_the_server_down() {
-    const REQUESTS: usize = 3_000;
+    let requests = scale::times(3_000, 40_000);
     let installation = Installation::new().unlimited();
     let mut server = installation.start();
     let address = server.address();
@@ -304,10 +309,11 @@ fn no_mutation_of_a_request_brings_a_500_or_the_server_down() {
     thread::scope(|scope| {
         for stretch in 0..4_u64 {
             let originals = &originals;
-            scope.spawn(move || mutate_and_send(address, originals, stretch, REQUESTS / 4));
+            scope.spawn(move || mutate_and_send(address, originals, stretch, requests / 4));
         }
     });
     assert_lives_on(&installation, &mut server);
+    scale::attempts(requests);
 }
 
 fn mutate_and_send(address: SocketAddr, originals: &[Vec<u8>], seed: u64, requests: usize) {
@@ -315,7 +321,7 @@ fn mutate_and_send(address: SocketAddr, originals: &[Vec<u8>], seed: u64, reques
     for number in 0..requests {
         let mut request = chance.one_of(originals).clone();
         for _ in 0..=chance.below(4) {
-            chance.mutate(&mut request);
+            mutate(&mut chance, &mut request);
         }
         let reaction = raw::send(address, &request, Ending::Closed, PATIENCE).unwrap();
         let is_fine = match &reaction {
@@ -331,57 +337,36 @@ fn mutate_and_send(address: SocketAddr, originals: &[Vec<u8>], seed: u64, reques
     }
 }
 
-/// Chances that are the same in every run (xorshift64*).
-struct Chance(u64);
-
-impl Chance {
-    fn seeded(seed: u64) -> Self {
-        Self(0x9e37_79b9_7f4a_7c15 ^ seed.wrapping_mul(0xd134_2543_de82_ef95))
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
-        usize::try_from(drawn).unwrap() % bound.max(1)
-    }
-
-    fn one_of<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        const DELICATE: &[&[u8]] = &[
-            b"\r\n",
-            b"\r\n\r\n",
-            b"\0",
-            b"%",
-            b"%00",
-            b"&",
-            b"=",
-            b"+",
-            b":",
-            b"\xff",
-            b"0\r\n\r\n",
-            b"\"",
-            b"-1",
-            b"content-length: 5\r\n",
-            b"transfer-encoding: chunked\r\n",
-            b"HTTP/1.1",
-        ];
-        let place = self.below(bytes.len());
-        match self.below(6) {
-            0 => bytes[place] ^= 1 << self.below(8),
-            1 => bytes[place] = u8::try_from(self.below(256)).unwrap(),
-            2 => drop(bytes.remove(place)),
-            3 => bytes.truncate(place.max(1)),
-            4 => drop(bytes.splice(place..place, self.one_of(DELICATE).iter().copied())),
-            _ => {
-                let end = (place + self.below(40)).min(bytes.len());
-                let piece = bytes[place..end].to_vec();
-                bytes.splice(place..place, piece);
-            }
+fn mutate(chance: &mut Chance, bytes: &mut Vec<u8>) {
+    const DELICATE: &[&[u8]] = &[
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\0",
+        b"%",
+        b"%00",
+        b"&",
+        b"=",
+        b"+",
+        b":",
+        b"\xff",
+        b"0\r\n\r\n",
+        b"\"",
+        b"-1",
+        b"content-length: 5\r\n",
+        b"transfer-encoding: chunked\r\n",
+        b"HTTP/1.1",
+    ];
+    let place = chance.below(bytes.len());
+    match chance.below(6) {
+        0 => bytes[place] ^= 1 << chance.below(8),
+        1 => bytes[place] = u8::try_from(chance.below(256)).unwrap(),
+        2 => drop(bytes.remove(place)),
+        3 => bytes.truncate(place.max(1)),
+        4 => drop(bytes.splice(place..place, chance.one_of(DELICATE).iter().copied())),
+        _ => {
+            let end = (place + chance.below(40)).min(bytes.len());
+            let piece = bytes[place..end].to_vec();
+            bytes.splice(place..place, piece);
         }
     }
 }
