@@ -9,13 +9,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::digest::Key;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::id::UserId;
 use crate::ports::Random;
-use crate::secret::DeviceToken;
+use crate::secret::{DeviceToken, random_hex};
 use crate::time::{Seconds, Timestamp};
 
 /// The layout of a note; another one gets another number.
@@ -50,6 +50,9 @@ pub struct DevicePolicy {
     pub lifetime: Seconds,
 }
 
+/// What a secret that is derived is derived for, and by which rule.
+const DERIVATION: &[u8] = b"codelab-auth/device-notes/1";
+
 /// What notes are sealed with: 256 random bits that all instances share, and nobody else knows.
 #[derive(Clone)]
 pub struct DeviceSecret(Zeroizing<[u8; 32]>);
@@ -58,6 +61,34 @@ impl DeviceSecret {
     /// Takes 32 random bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// Reads 64 hexadecimal digits, in any case; `None` where the text is anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = Zeroizing::new(text.chars().map(digit).collect::<Option<Vec<u8>>>()?);
+        let (pairs, []) = digits.as_chunks::<2>() else {
+            return None;
+        };
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        if pairs.len() != bytes.len() {
+            return None;
+        }
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = high << 4 | low;
+        }
+        Some(Self(bytes))
+    }
+
+    /// A new secret, written as [`parse`](Self::parse) reads it.
+    pub fn generate_text(random: &dyn Random) -> Zeroizing<String> {
+        Zeroizing::new(random_hex(random))
+    }
+
+    /// The secret that follows from another one, of more than 64 bytes: always the same, and of no use for finding the
+    /// other. It is an HMAC of a fixed label under the other one, which is so long that it enters as its hash.
+    pub fn derived_from(other: &[u8]) -> Self {
+        let key = Self::from_bytes(Sha256::digest(other).into());
+        Self::from_bytes(key.seal(DERIVATION).finalize().into_bytes().into())
     }
 
     fn seal(&self, note: &[u8]) -> Hmac<Sha256> {
@@ -86,6 +117,10 @@ pub struct DeviceNote {
     pub token: DeviceToken,
     /// How long it is worth keeping.
     pub lifetime: Seconds,
+}
+
+fn digit(character: char) -> Option<u8> {
+    character.to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 /// What a note says.

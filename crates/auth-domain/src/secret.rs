@@ -112,7 +112,7 @@ impl fmt::Debug for ClientSecretHash {
     }
 }
 
-fn random_hex(random: &dyn Random) -> String {
+pub(crate) fn random_hex(random: &dyn Random) -> String {
     let mut bytes = Zeroizing::new([0_u8; 32]);
     random.fill(bytes.as_mut());
     bytes

@@ -88,6 +88,16 @@ pub struct Answer<T = TokenSet> {
     pub outcome: Outcome<T>,
 }
 
+impl<T> Answer<T> {
+    /// The answer to a request that could not even be read.
+    pub fn unread(refusal: Refusal) -> Self {
+        Self {
+            facts: Facts::default(),
+            outcome: Outcome::Refused(refusal),
+        }
+    }
+}
+
 /// What was found out about a request on the way to its outcome.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {

@@ -60,6 +60,54 @@ fn the_seal_is_an_hmac_sha256_of_the_note() {
     assert!(!format!("{sealed:?} {:?}", secret(0x0b)).contains(sealed.expose()));
 }
 
+/// Whether two secrets are the same: whether one reads what the other has sealed.
+fn are_same(one: &DeviceSecret, other: &DeviceSecret) -> bool {
+    KnownDevice::open(&device(7).seal(one), other, START).is_some()
+}
+
+#[test]
+fn a_secret_is_read_from_64_hexadecimal_digits_and_nothing_else() {
+    let read = DeviceSecret::parse(&"0aF".repeat(22)[..64]).unwrap();
+    let bytes: Vec<u8> = [0x0a, 0xf0, 0xaf].iter().copied().cycle().take(32).collect();
+    assert!(are_same(
+        &read,
+        &DeviceSecret::from_bytes(bytes.try_into().unwrap())
+    ));
+    for wrong in [
+        "",
+        &"a".repeat(63),
+        &"a".repeat(65),
+        &"a".repeat(66),
+        &"g".repeat(64),
+        &format!("+{}", "a".repeat(63)),
+        &format!(" {}", "a".repeat(63)),
+        &"\u{e4}".repeat(32),
+    ] {
+        assert!(DeviceSecret::parse(wrong).is_none(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_generated_secret_can_be_read_and_is_another_each_time() {
+    let random = SeededRandom::default();
+    let [one, other] = [(); 2].map(|()| DeviceSecret::generate_text(&random));
+    assert_ne!(one, other);
+    assert!(!are_same(
+        &DeviceSecret::parse(&one).unwrap(),
+        &DeviceSecret::parse(&other).unwrap()
+    ));
+}
+
+#[test]
+fn a_derived_secret_is_an_hmac_of_a_label_under_the_other_one() {
+    // Computed by Python's hmac module.
+    let expected = "7ede8117822d9eaf7972f515d617969cd6f4cd517f664bad9d31edd707385a87";
+    assert!(are_same(
+        &DeviceSecret::derived_from(&[b'k'; 100]),
+        &DeviceSecret::parse(expected).unwrap()
+    ));
+}
+
 struct ZeroRandom;
 
 impl auth_domain::ports::Random for ZeroRandom {
