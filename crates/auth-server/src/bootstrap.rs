@@ -4,7 +4,7 @@
 use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::client::{Client, ClientAuthentication, ClientPolicy, ClientStatus, GrantType, WireProfile};
 use auth_domain::id::{ClientId, RowId, UserId};
-use auth_domain::password::{PasswordFault, check_new_password};
+use auth_domain::password::PasswordFault;
 use auth_domain::ports::admin::Founders;
 use auth_domain::ports::{Hashed, PasswordHasher, Random, Unavailable, UserKey};
 use auth_domain::scope::Scope;
@@ -38,8 +38,8 @@ pub struct FirstStart {
 pub enum AdminPassword {
     /// A random one, which nobody knows yet.
     Generated(Password),
-    /// The master key of the settings, and the rule of the policy that it breaks, if any.
-    MasterKey(Option<PasswordFault>),
+    /// The master key of the settings, and the rules for new passwords that it breaks.
+    MasterKey(Vec<PasswordFault>),
 }
 
 /// Makes the built-in clients where the store holds no client at all, and `admin` where it holds no user at all; in
@@ -60,13 +60,10 @@ pub async fn first_start(
     let master_key = settings.passwords.master_key.clone();
     let password = master_key.clone().unwrap_or_else(|| generate_password(random));
     let admin = admin(hash(hasher, &password).await?, world).map_err(malformed)?;
-    let weakness = check_new_password(
-        &password,
-        &admin.username,
-        &admin.email,
-        settings.passwords.scheme,
-    )
-    .err();
+    let weaknesses = settings
+        .passwords
+        .rules()
+        .faults(&password, &admin.username, &admin.email);
     let internal_secret = ClientSecret::generate(random);
     let clients = built_in_clients(settings, &internal_secret, world).map_err(malformed)?;
     let founders = Founders {
@@ -75,13 +72,29 @@ pub async fn first_start(
     };
     let founded = store.founding.found(founders).await?;
     let told = match master_key {
-        Some(_) => AdminPassword::MasterKey(weakness),
+        Some(_) => AdminPassword::MasterKey(weaknesses),
         None => AdminPassword::Generated(password),
     };
     Ok(FirstStart {
         admin: founded.admin.then_some(told),
         internal_secret: founded.clients.then_some(internal_secret),
     })
+}
+
+/// The rules for new passwords that the master key of the settings breaks; none where there is no master key.
+///
+/// # Errors
+/// Where a built-in is not well-formed.
+pub fn master_key_faults(settings: &Settings) -> Result<Vec<PasswordFault>, Unavailable> {
+    let Some(master_key) = &settings.passwords.master_key else {
+        return Ok(Vec::new());
+    };
+    let (username, email) = admin_names().map_err(malformed)?;
+    Ok(settings.passwords.rules().faults(master_key, &username, &email))
+}
+
+fn admin_names() -> Result<(Username, Email), Malformed> {
+    Ok((Username::parse(ADMIN)?, Email::parse(ADMIN_EMAIL)?))
 }
 
 /// Whether there is nothing to make, which spares each later start the hashing of a password.
@@ -122,10 +135,11 @@ async fn hash(hasher: &dyn PasswordHasher, password: &Password) -> Result<Passwo
 
 fn admin(password_hash: PasswordHash, world: &World) -> Result<User, Malformed> {
     let now = world.clock.now();
+    let (username, email) = admin_names()?;
     Ok(User {
         id: UserId::generate(&*world.random, now),
-        username: Username::parse(ADMIN)?,
-        email: Email::parse(ADMIN_EMAIL)?,
+        username,
+        email,
         password_hash,
         status: UserStatus::Active,
         is_verified: true,
@@ -218,23 +232,21 @@ fn generate_password(random: &dyn Random) -> Password {
 
 #[cfg(test)]
 mod tests {
-    use auth_domain::password::HashScheme;
+    use auth_domain::password::{HashScheme, NewPasswordRules, PasswordPolicy};
     use auth_testkit::random::SeededRandom;
 
     use super::*;
 
     #[test]
-    fn a_generated_password_satisfies_the_policy_and_is_not_generated_twice() {
+    fn a_generated_password_satisfies_both_policies_and_is_not_generated_twice() {
         let random = SeededRandom::new(7);
-        let (name, email) = (
-            Username::parse(ADMIN).unwrap(),
-            Email::parse(ADMIN_EMAIL).unwrap(),
-        );
+        let (name, email) = admin_names().unwrap();
         let first = generate_password(&random);
-        assert_eq!(
-            check_new_password(&first, &name, &email, HashScheme::BCRYPT_12),
-            Ok(())
-        );
+        for policy in [PasswordPolicy::Classic, PasswordPolicy::Nist] {
+            let scheme = HashScheme::BCRYPT_12;
+            let rules = NewPasswordRules { policy, scheme };
+            assert_eq!(rules.faults(&first, &name, &email), []);
+        }
         assert_eq!(first.expose().len(), FREE_CHARACTERS + 4);
         assert_ne!(first.expose(), generate_password(&random).expose());
     }

@@ -21,6 +21,7 @@ use auth_storage::{Migrations, OpenError, Store, StoreOptions};
 use crate::http::{HttpSettings, Services};
 use crate::settings::{KeyPlace, Listen, Migration, Settings};
 use crate::system::{SystemClock, SystemRandom};
+use crate::telemetry;
 use crate::throttle::{DEFAULT_CAPACITY, InProcessThrottle};
 
 /// The `max-age` of the published key set: for so long a verifier may not know of a new key.
@@ -182,7 +183,14 @@ fn services(
         store: Arc::clone(&store.probe),
         clock: Arc::clone(&world.clock),
         random: Arc::clone(&world.random),
+        pace: settings.passwords.pace,
+        gauges: gauges(hashing),
     }
+}
+
+fn gauges(hashing: &Arc<HashingPool>) -> Arc<dyn Fn() + Send + Sync> {
+    let hashing = Arc::clone(hashing);
+    Arc::new(move || telemetry::hashing(hashing.figures()))
 }
 
 /// How the server is reached.
@@ -254,6 +262,7 @@ pub fn start_hashing(
         scheme: passwords.scheme,
         threads: passwords.threads.unwrap_or_else(cores),
         queue: passwords.queue,
+        deadline: passwords.deadline,
         retry_after: HASHING_RETRY_AFTER,
     };
     HashingPool::start(&pool, random)

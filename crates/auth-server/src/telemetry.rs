@@ -9,6 +9,7 @@ use auth_domain::id::ClientId;
 use auth_domain::ports::Unavailable;
 use auth_domain::refusal::{GrantFault, Refusal};
 use auth_domain::token_service::{Answer, Facts, Outcome, RotationResult};
+use auth_password::HashingFigures;
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 
 use crate::http::incoming::Incoming;
@@ -96,6 +97,25 @@ pub fn outage(outage: &Unavailable, incoming: &Incoming) {
         cause,
         "unavailable"
     );
+}
+
+/// Records that a refusal took longer than the time that was to hide what it took.
+pub fn answered_past_the_floor() {
+    metrics::counter!(meters::PAST_THE_FLOOR).increment(1);
+}
+
+/// Publishes what the hashing pool has done so far.
+pub fn hashing(figures: HashingFigures) {
+    let pending = u32::try_from(figures.pending).unwrap_or(u32::MAX);
+    metrics::gauge!(meters::HASHING_PENDING).set(f64::from(pending));
+    for (result, count) in [
+        ("computed", figures.computed),
+        ("dropped", figures.dropped),
+        ("late", figures.late),
+        ("refused", figures.refused),
+    ] {
+        metrics::counter!(meters::HASHING_JOBS, "result" => result).absolute(count);
+    }
 }
 
 /// Records a panic that was caught on its way out of a handler.

@@ -1,10 +1,18 @@
 //! Decisions about passwords.
 
+use std::time::Duration;
+
+use auth_domain::client::GrantType;
+use auth_domain::id::ClientId;
 use auth_domain::password::{
-    HashScheme, MAX_PASSWORD_BYTES, NewPasswordRules, PasswordFault, PasswordPolicy, VerifyPlan, is_outdated,
-    plan_verification,
+    HashScheme, MAX_PASSWORD_BYTES, NewPasswordRules, Pace, PasswordFault, PasswordPolicy, VerifyPlan,
+    is_outdated, plan_verification,
 };
+use auth_domain::ports::Unavailable;
+use auth_domain::refusal::{GrantFault, Refusal};
 use auth_domain::secret::{Password, PasswordHash};
+use auth_domain::time::Seconds;
+use auth_domain::token_service::{Answer, Facts, Outcome};
 use auth_domain::user::{Email, Username};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -237,6 +245,76 @@ fn a_size_is_checked_without_regard_to_characters(
     #[case] verdict: Result<(), PasswordFault>,
 ) {
     assert_eq!(auth_domain::password::check_size(text, ARGON2), verdict);
+}
+
+const FLOOR: Duration = Duration::from_millis(500);
+const LOOK_UP: Duration = Duration::from_millis(10);
+const LATER: Seconds = Seconds::new(60);
+
+fn earliest(floor: Duration, grant: GrantType, is_client_known: bool, outcome: Outcome) -> Duration {
+    let facts = Facts {
+        grant_type: Some(grant),
+        client_id: is_client_known.then(|| ClientId::parse("codelab").unwrap()),
+        ..Facts::default()
+    };
+    Pace::with_floor(floor).earliest(&Answer { facts, outcome })
+}
+
+#[rstest]
+#[case::unknown_user(Refusal::InvalidGrant(GrantFault::UnknownUser), FLOOR)]
+#[case::wrong_password(Refusal::InvalidGrant(GrantFault::WrongPassword), FLOOR)]
+#[case::inactive(Refusal::InvalidGrant(GrantFault::UserInactive), FLOOR)]
+#[case::overtaken(Refusal::InvalidGrant(GrantFault::Overtaken), FLOOR)]
+#[case::locked(Refusal::Locked { retry_after: LATER }, LOOK_UP)]
+#[case::too_many(Refusal::RateLimited { retry_after: LATER }, LOOK_UP)]
+#[case::saturated(Refusal::Saturated { retry_after: LATER }, Duration::ZERO)]
+#[case::no_scope(Refusal::InvalidScope, Duration::ZERO)]
+#[case::not_this_grant(Refusal::UnauthorizedClient, Duration::ZERO)]
+#[case::no_such_grant(Refusal::UnsupportedGrantType, Duration::ZERO)]
+fn a_refusal_that_depends_on_a_user_has_a_time_that_does_not(
+    #[case] refusal: Refusal,
+    #[case] expected: Duration,
+) {
+    let of = |grant| earliest(FLOOR, grant, true, Outcome::Refused(refusal));
+    assert_eq!(of(GrantType::Password), expected);
+    assert_eq!(of(GrantType::RefreshToken), Duration::ZERO);
+}
+
+#[test]
+fn who_is_turned_away_before_any_user_is_looked_up_is_told_so_at_once() {
+    let refusal = Refusal::RateLimited { retry_after: LATER };
+    let of = |is_client_known| {
+        earliest(
+            FLOOR,
+            GrantType::Password,
+            is_client_known,
+            Outcome::Refused(refusal),
+        )
+    };
+    assert_eq!((of(false), of(true)), (Duration::ZERO, LOOK_UP));
+}
+
+#[test]
+fn no_floor_is_no_pace() {
+    for refusal in [
+        Refusal::InvalidGrant(GrantFault::WrongPassword),
+        Refusal::Locked { retry_after: LATER },
+    ] {
+        let outcome = Outcome::Refused(refusal);
+        assert_eq!(
+            earliest(Duration::ZERO, GrantType::Password, true, outcome),
+            Duration::ZERO
+        );
+    }
+}
+
+#[test]
+fn an_outage_is_told_at_once() {
+    let outcome = Outcome::Unavailable(Unavailable::new("read a user", "the store is away"));
+    assert_eq!(
+        earliest(FLOOR, GrantType::Password, true, outcome),
+        Duration::ZERO
+    );
 }
 
 proptest! {

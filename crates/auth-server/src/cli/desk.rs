@@ -2,7 +2,6 @@
 
 use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::id::{ClientId, UserId};
-use auth_domain::password::new_password_faults;
 use auth_domain::ports::{Hashed, PasswordHasher as _, Random, StoreReadiness};
 use auth_domain::secret::{Password, PasswordHash};
 use auth_domain::time::Timestamp;
@@ -84,7 +83,7 @@ pub(super) async fn hash_new_password(
     username: &Username,
     email: &Email,
 ) -> Result<PasswordHash, Failure> {
-    let faults = new_password_faults(password, username, email, settings.passwords.scheme);
+    let faults = settings.passwords.rules().faults(password, username, email);
     if !faults.is_empty() {
         let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
         return Err(Failure::refused(format!(

@@ -185,10 +185,13 @@ pub(super) fn callable(address: SocketAddr) -> SocketAddr {
 fn secrets(first: &FirstStart) -> Option<String> {
     let admin = first.admin.as_ref().map(|admin| match admin {
         AdminPassword::Generated(password) => format!("  admin             password  {}", password.expose()),
-        AdminPassword::MasterKey(None) => "  admin             password  as AUTH_SERVICE__MASTER_KEY says".to_owned(),
-        AdminPassword::MasterKey(Some(fault)) => format!(
-            "  admin             password  as AUTH_SERVICE__MASTER_KEY says, which is weak ({fault}): change it by\n\
-             \x20                   `auth-service user set-password admin`"
+        AdminPassword::MasterKey(faults) if faults.is_empty() => {
+            "  admin             password  as AUTH_SERVICE__MASTER_KEY says".to_owned()
+        }
+        AdminPassword::MasterKey(faults) => format!(
+            "  admin             password  as AUTH_SERVICE__MASTER_KEY says, which is weak ({}): change it by\n\
+             \x20                   `auth-service user set-password admin`",
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
         ),
     });
     let internal = first

@@ -19,7 +19,9 @@ const PAGE: u32 = 500;
 
 const PASSWORD_RULES: &str = "A password has at least 8 characters and at most 1024 bytes (72 where new hashes are bcrypt's), \
     among them an upper-case letter, a lower-case letter, a digit and a character that is neither a letter nor a digit, \
-    and no NUL. It is not the user name or the e-mail address.";
+    and no NUL. Where AUTH_SERVICE__PASSWORD_POLICY is nist it has at least 15 characters, of any kind. It is none that \
+    many people use, nor the user name, the e-mail address or the service's name, nor one of those with a few \
+    characters added or exchanged.";
 
 /// What to do about users.
 #[derive(Debug, Subcommand)]

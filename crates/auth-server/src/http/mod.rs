@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
 use actix_web::{App, Error, FromRequest, Handler, HttpServer, Resource, Responder};
+use auth_domain::password::Pace;
 use auth_domain::ports::{Clock, Random, StoreProbe, TokenSigner};
 use auth_domain::token_service::TokenService;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,6 +55,10 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// For correlation ids.
     pub random: Arc<dyn Random>,
+    /// When the refusal of a sign-in may leave.
+    pub pace: Pace,
+    /// Told before metrics are read, to bring up to date those that are only looked at then.
+    pub gauges: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// How the server is reached.

@@ -100,6 +100,7 @@ pub(super) async fn ready(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -
     responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn metrics(state: Data<State>) -> HttpResponse {
+    (state.services.gauges)();
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
         .body(state.telemetry.render())

@@ -20,7 +20,7 @@ use super::incoming::Incoming;
 use super::openapi::TokenForm;
 use super::wire::TokenResponse;
 use super::{State, basic, form, wire};
-use crate::telemetry::Stopwatch;
+use crate::telemetry::{self, Stopwatch};
 
 /// The longest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -75,7 +75,18 @@ async fn carry_out(
     stopwatch: Stopwatch,
 ) -> HttpResponse {
     let answer = state.services.tokens.issue(request, &incoming.context).await;
-    report(&answer, &incoming, &state, stopwatch)
+    let response = report(&answer, &incoming, &state, stopwatch);
+    wait_for(state.services.pace.earliest(&answer), stopwatch).await;
+    response
+}
+
+/// Waits until so much time has gone by since the request came, where it has not yet.
+async fn wait_for(earliest: Duration, stopwatch: Stopwatch) {
+    match earliest.checked_sub(stopwatch.elapsed()) {
+        Some(rest) => tokio::time::sleep(rest).await,
+        None if earliest.is_zero() => {}
+        None => telemetry::answered_past_the_floor(),
+    }
 }
 
 fn report(answer: &Answer, incoming: &Incoming, state: &State, stopwatch: Stopwatch) -> HttpResponse {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use auth_domain::claims::Issuer;
-use auth_domain::password::HashScheme;
+use auth_domain::password::{HashScheme, NewPasswordRules, Pace, PasswordPolicy};
 use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
 use auth_domain::time::Seconds;
@@ -153,14 +153,30 @@ pub enum KeyPlace {
 /// How passwords are hashed.
 #[derive(Debug, Clone)]
 pub struct Passwords {
+    /// What is asked of new ones.
+    pub policy: PasswordPolicy,
     /// How new ones are.
     pub scheme: HashScheme,
     /// How many at once; `None` is one for each CPU core.
     pub threads: Option<NonZeroUsize>,
     /// How many more may wait.
     pub queue: usize,
+    /// How long each may wait.
+    pub deadline: Duration,
+    /// When the refusal of one may leave.
+    pub pace: Pace,
     /// The password of the first `admin`.
     pub master_key: Option<Password>,
+}
+
+impl Passwords {
+    /// What is held against a new password.
+    pub const fn rules(&self) -> NewPasswordRules {
+        NewPasswordRules {
+            policy: self.policy,
+            scheme: self.scheme,
+        }
+    }
 }
 
 /// What is logged.

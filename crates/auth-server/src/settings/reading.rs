@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use auth_domain::claims::Issuer;
-use auth_domain::password::HashScheme;
+use auth_domain::password::{HashScheme, Pace, PasswordPolicy};
 use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
@@ -222,8 +222,11 @@ impl Reading<'_> {
 
     fn passwords(&mut self) -> Result<Passwords, Noted> {
         let scheme = self.value(Key::PasswordHash, values::one_of(SCHEMES));
+        let policy = self.value(Key::PasswordPolicy, values::one_of(POLICIES));
         let threads = self.optional(Key::HashingThreads, values::count(1..=64));
         let queue = self.value(Key::HashingQueue, values::count(1..=10_000));
+        let deadline = self.value(Key::HashingDeadline, values::milliseconds(1..=60_000));
+        let floor = self.value(Key::FailedLoginFloor, values::milliseconds(0..=10_000));
         // Where the scheme is wrong itself, the master key is held to what every scheme asks.
         let bounds = scheme
             .as_ref()
@@ -234,9 +237,12 @@ impl Reading<'_> {
                 .map_err(|fault| format!("can't be a password: {fault}"))
         });
         Ok(Passwords {
+            policy: policy?,
             scheme: scheme?,
             threads: threads?.and_then(NonZeroUsize::new),
             queue: queue?,
+            deadline: deadline?,
+            pace: Pace::with_floor(floor?),
             master_key: master_key?,
         })
     }
@@ -342,6 +348,11 @@ const RSA_BITS: &[(&str, KeyBits)] = &[
     ("2048", KeyBits::Rsa2048),
     ("3072", KeyBits::Rsa3072),
     ("4096", KeyBits::Rsa4096),
+];
+
+const POLICIES: &[(&str, PasswordPolicy)] = &[
+    ("classic", PasswordPolicy::Classic),
+    ("nist", PasswordPolicy::Nist),
 ];
 
 const SCHEMES: &[(&str, HashScheme)] = &[

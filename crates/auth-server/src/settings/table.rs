@@ -235,12 +235,21 @@ settings! {
     PasswordHash "PASSWORD_HASH" Passwords Open Ready;
         takes "`argon2id` or `bcrypt`"; default Value("argon2id");
         "How new passwords are hashed. Hashes of the other kind go on working, and are replaced at the next sign-in."
+    PasswordPolicy "PASSWORD_POLICY" Passwords Open Ready;
+        takes "`classic` or `nist`"; default Value("classic");
+        "What is asked of new passwords. `classic`: at least 8 characters, of four kinds. `nist`: at least 15 of any kind (SP 800-63B-4). Neither takes one that many people use, or the user's own name."
     HashingThreads "HASHING_THREADS" Passwords Open Ready;
         takes "1 to 64"; default Unset("one for each CPU core");
         "How many passwords are hashed at once."
     HashingQueue "HASHING_QUEUE" Passwords Open Ready;
         takes "1 to 10000"; default Value("4");
         "How many more may wait; beyond that the answer is 503 at once."
+    HashingDeadline "HASHING_DEADLINE" Passwords Open Ready;
+        takes "milliseconds, 1 to 60000"; default Value("2000");
+        "How long each may wait; one that has waited for longer is not hashed, and answered by 503."
+    FailedLoginFloor "FAILED_LOGIN_FLOOR" Passwords Open Ready;
+        takes "milliseconds, 0 to 10000"; default Value("500");
+        "The shortest time in which a failed sign-in is answered, so that the time tells nobody which names exist or whose hash is of the older kind. It should be more than the dearest stored hash takes."
 
     EnableRateLimiting "ENABLE_RATE_LIMITING" Limits Open Ready;
         takes "`true` or `false`"; default Value("true");

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use auth_domain::time::Seconds;
 use ipnet::IpNet;
@@ -47,6 +48,12 @@ pub fn seconds(within: RangeInclusive<u32>) -> impl Fn(&str) -> Parsed<Seconds> 
                 )
             })
     }
+}
+
+/// A whole number of milliseconds within bounds.
+pub fn milliseconds(within: RangeInclusive<u32>) -> impl Fn(&str) -> Parsed<Duration> {
+    let number = number(within);
+    move |text| number(text).map(|millis| Duration::from_millis(millis.into()))
 }
 
 /// A port.

@@ -15,6 +15,9 @@ pub(super) const PROFILE_USES: &str = "auth_wire_profile_uses_total";
 pub(super) const RATE_LIMITED: &str = "auth_rate_limited_total";
 pub(super) const LOCKED: &str = "auth_locked_total";
 pub(super) const SATURATED: &str = "auth_password_hashing_saturated_total";
+pub(super) const HASHING_JOBS: &str = "auth_password_hashing_jobs_total";
+pub(super) const HASHING_PENDING: &str = "auth_password_hashing_pending";
+pub(super) const PAST_THE_FLOOR: &str = "auth_failed_logins_past_floor_total";
 pub(super) const PANICS: &str = "auth_http_panics_total";
 pub(super) const LOG_LINES_DROPPED: &str = "auth_log_lines_dropped_total";
 const BUILD: &str = "auth_build_info";
@@ -69,6 +72,15 @@ fn describe() {
         SATURATED,
         "Password grants refused because too many were waiting."
     );
+    metrics::describe_counter!(
+        HASHING_JOBS,
+        "Passwords to be hashed: computed, dropped since nobody waited any more, late, refused at once."
+    );
+    metrics::describe_gauge!(HASHING_PENDING, "Passwords waiting to be hashed or being hashed.");
+    metrics::describe_counter!(
+        PAST_THE_FLOOR,
+        "Failed sign-ins that took longer than FAILED_LOGIN_FLOOR: their time may tell what was looked at."
+    );
     metrics::describe_counter!(PANICS, "Panics caught on their way out of a handler.");
     metrics::describe_counter!(
         LOG_LINES_DROPPED,
@@ -76,7 +88,14 @@ fn describe() {
     );
     metrics::describe_gauge!(BUILD, "Always 1; its label says which program this is.");
     // What alerts watch must be there before it first happens: a rate needs two points.
-    for name in [REUSES, LOCKED, SATURATED, PANICS, LOG_LINES_DROPPED] {
+    for name in [
+        REUSES,
+        LOCKED,
+        SATURATED,
+        PAST_THE_FLOOR,
+        PANICS,
+        LOG_LINES_DROPPED,
+    ] {
         metrics::counter!(name).absolute(0);
     }
     metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);

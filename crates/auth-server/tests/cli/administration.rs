@@ -96,6 +96,50 @@ fn a_password_that_breaks_the_policy_is_refused_and_not_repeated() {
 }
 
 #[test]
+fn a_password_that_guessers_try_first_is_refused() {
+    let desk = Desk::new().migrated();
+    let create = [
+        "user",
+        "create",
+        "anna",
+        "--email",
+        "anna@example.org",
+        "--password-stdin",
+    ];
+    for password in ["P@ssw0rd1!", "Sunshine2024!", "CodeLab-2026"] {
+        desk.run_with(&create, password).failed(
+            1,
+            "this can't be the password: a password is none that many people use",
+        );
+    }
+    desk.run_with(&create, "Anna@2026")
+        .failed(1, "a password is not the user name");
+    desk.run_with(&create, PASSWORD).succeeded();
+}
+
+#[test]
+fn the_policy_after_nist_asks_for_length_and_nothing_else() {
+    let desk = Desk::new()
+        .with("AUTH_SERVICE__PASSWORD_POLICY", "nist")
+        .migrated();
+    let create = [
+        "user",
+        "create",
+        "anna",
+        "--email",
+        "anna@example.org",
+        "--password-stdin",
+    ];
+    desk.run_with(&create, "Horse-7-Bat")
+        .failed(1, "a password has at least 15 characters");
+    desk.run_with(&create, "passwordpassword").failed(
+        1,
+        "this can't be the password: a password is none that many people use",
+    );
+    desk.run_with(&create, "plum tango oven").succeeded();
+}
+
+#[test]
 fn a_password_is_never_an_argument_and_never_waited_for_without_a_terminal() {
     let desk = Desk::new().migrated();
     let create = ["user", "create", "anna", "--email", "a@example.org"];

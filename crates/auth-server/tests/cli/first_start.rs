@@ -66,7 +66,7 @@ fn a_weak_master_key_is_accepted_with_a_warning() {
     assert!(
         stopped
             .out
-            .contains("which is weak (a password has an upper-case letter)"),
+            .contains("which is weak (a password has an upper-case letter; a password has a digit)"),
         "{}",
         stopped.out
     );

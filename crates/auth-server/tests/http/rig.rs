@@ -11,6 +11,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
 use actix_web::test::{TestRequest, init_service, try_call_service};
 use actix_web::web::Data;
 use auth_domain::client::{Client, WireProfile};
+use auth_domain::password::Pace;
 use auth_domain::ports::{PasswordHasher, StoreProbe, TokenSigner};
 use auth_domain::token_service::{Ports, TokenService};
 use auth_server::http::{self, Services, State};
@@ -83,6 +84,8 @@ impl Rig {
             store,
             clock: Arc::new(bed.clock.clone()),
             random: Arc::new(bed.random.clone()),
+            pace: Pace::default(),
+            gauges: Arc::new(|| ()),
         };
         let (recorder, telemetry) = Telemetry::local();
         let state = Data::new(State::new(services, telemetry).unwrap());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use auth_domain::password::Pace;
 use auth_server::http::{HttpSettings, Services, serve};
 use auth_server::telemetry::Stopwatch;
 use auth_testkit::{TestBed, build};
@@ -22,6 +23,8 @@ fn start(bed: &TestBed) -> (SocketAddr, ServerHandle) {
         store: Arc::new(bed.store.clone()),
         clock: Arc::new(bed.clock.clone()),
         random: Arc::new(bed.random.clone()),
+        pace: Pace::default(),
+        gauges: Arc::new(|| ()),
     };
     let settings = HttpSettings {
         base_path: String::new(),
