@@ -91,7 +91,13 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "auth-server",
-        &["auth-domain", "auth-jwt", "auth-password", "auth-storage"],
+        &[
+            "auth-domain",
+            "auth-jwt",
+            "auth-password",
+            "auth-redis",
+            "auth-storage",
+        ],
         &[
             "actix-web",
             "async-trait",

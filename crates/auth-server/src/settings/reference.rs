@@ -89,7 +89,7 @@ fn row(entry: &Entry) -> String {
         Fallback::Unset(meaning) => meaning.to_owned(),
     };
     let support = match entry.support {
-        Support::Ready | Support::Unused(_) => "",
+        Support::Ready => "",
         Support::Refused => " **Not available in this version: setting it stops the start.**",
     };
     format!(

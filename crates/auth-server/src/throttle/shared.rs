@@ -1,0 +1,533 @@
+//! Counters that instances share through Redis, and what becomes of them while it is away (ADR 0010).
+//!
+//! While Redis answers, its verdict is the truth, and what it tells is remembered here. From the moment a call fails
+//! nobody waits for it again: requests are judged by what is remembered, until a probe beside them finds it back.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use auth_domain::ports::{Clock, Random, Throttle, Unavailable};
+use auth_domain::throttle::{Counter, Pardon, Verdict};
+use auth_domain::time::Timestamp;
+use auth_redis::{Correction, Hit, Instance, Meeting, RedisThrottle};
+use tokio::runtime::Handle;
+
+use super::in_process::{Heard, InProcessThrottle, News};
+use crate::telemetry;
+
+/// How often Redis is looked for.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Counters in Redis, mirrored in the process. Its copies are the same.
+#[derive(Clone)]
+pub struct SharedThrottle {
+    inner: Arc<Inner>,
+    /// Where calls are made: connections live as long as the runtime that opened them, and workers come and go.
+    runtime: Handle,
+}
+
+struct Inner {
+    redis: RedisThrottle,
+    mirror: InProcessThrottle,
+    link: Link,
+    /// How many instances there were when Redis last said.
+    instances: AtomicU32,
+    instance: Instance,
+    clock: Arc<dyn Clock>,
+}
+
+impl SharedThrottle {
+    /// Looks for Redis once, and starts without it where it is away. To be called on the runtime that is to carry the
+    /// connections.
+    pub async fn start(
+        redis: RedisThrottle,
+        mirror: InProcessThrottle,
+        clock: Arc<dyn Clock>,
+        random: &dyn Random,
+    ) -> Self {
+        let inner = Inner {
+            redis,
+            mirror,
+            link: Link::default(),
+            instances: AtomicU32::new(1),
+            instance: Instance::generate(random),
+            clock,
+        };
+        if let Err(outage) = inner.look().await {
+            warn(
+                &outage,
+                "Redis is away; counters are kept in the process until it is there",
+            );
+        }
+        Self {
+            inner: Arc::new(inner),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// Looks for Redis again and again, until it is dropped or aborted: so that its loss is noticed while nobody asks
+    /// for anything, and its return without anybody's waiting for it.
+    pub async fn follow(self) {
+        let mut tick = tokio::time::interval(PROBE);
+        loop {
+            tick.tick().await;
+            // That it is still away has been said when it was lost.
+            let _ = self.inner.look().await;
+            self.inner.measure();
+        }
+    }
+
+    /// Whether Redis is there, as far as is known; asks nobody.
+    pub fn is_connected(&self) -> bool {
+        self.inner.link.meeting().is_some()
+    }
+
+    /// Asks Redis in a task of its own: what has been sent is carried to its end, whoever hangs up meanwhile.
+    async fn ask<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
+        meeting: Meeting,
+    ) -> Option<T> {
+        match self.runtime.spawn(call).await {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(outage)) => {
+                self.inner.lose(meeting, &outage);
+                None
+            }
+            // The runtime is going down, and the server with it.
+            Err(_) => None,
+        }
+    }
+}
+
+#[async_trait]
+impl Throttle for SharedThrottle {
+    async fn hit(&self, counters: &[Counter], now: Timestamp) -> Verdict {
+        if let Some(meeting) = self.inner.link.meeting() {
+            let (inner, asked) = (Arc::clone(&self.inner), counters.to_vec());
+            let call = async move { inner.hit(&asked, meeting, now).await };
+            if let Some(verdict) = self.ask(call, meeting).await {
+                return verdict;
+            }
+        }
+        telemetry::judged_without_redis();
+        let instances = self.inner.instances.load(Ordering::Relaxed);
+        self.inner.mirror.judge_as_one_of(instances, counters, now)
+    }
+
+    async fn pardon(&self, pardons: &[Pardon]) {
+        if let Some(meeting) = self.inner.link.meeting() {
+            let (inner, asked) = (Arc::clone(&self.inner), pardons.to_vec());
+            let call = async move { inner.pardon(&asked, meeting).await };
+            if self.ask(call, meeting).await.is_some() {
+                return;
+            }
+        }
+        self.inner.mirror.pardon_here(pardons);
+    }
+}
+
+impl Inner {
+    async fn hit(
+        &self,
+        counters: &[Counter],
+        meeting: Meeting,
+        now: Timestamp,
+    ) -> Result<Verdict, Unavailable> {
+        let instances = self.instances.load(Ordering::Relaxed);
+        let keys = counters.iter().map(|counter| counter.key);
+        let known = self.mirror.knowledge(keys, meeting.number(), instances, now);
+        let hits: Vec<_> = counters
+            .iter()
+            .zip(&known)
+            .map(|(counter, known)| Hit {
+                counter: *counter,
+                floor: known.floor,
+            })
+            .collect();
+        let judged = self.redis.hit(meeting, &hits, now).await?;
+        let heard = Heard {
+            meeting: meeting.number(),
+            number: judged.number,
+        };
+        for ((counter, known), count) in counters.iter().zip(known).zip(judged.counts) {
+            let news = News {
+                key: counter.key,
+                count: Some(count),
+                limit: Some(counter.limit),
+                heard,
+                known,
+            };
+            self.mirror.take_over(&news, now);
+        }
+        Ok(judged.verdict)
+    }
+
+    async fn pardon(&self, pardons: &[Pardon], meeting: Meeting) -> Result<(), Unavailable> {
+        let now = self.clock.now();
+        let instances = self.instances.load(Ordering::Relaxed);
+        let keys = pardons.iter().map(|pardon| pardon.key());
+        let known = self.mirror.knowledge(keys, meeting.number(), instances, now);
+        let corrections: Vec<_> = pardons
+            .iter()
+            .zip(&known)
+            .map(|(pardon, known)| Correction {
+                pardon: *pardon,
+                floor: known.floor,
+            })
+            .collect();
+        let pardoned = self.redis.pardon(meeting, &corrections, now).await?;
+        let heard = Heard {
+            meeting: meeting.number(),
+            number: pardoned.number,
+        };
+        for ((pardon, known), count) in pardons.iter().zip(known).zip(pardoned.counts) {
+            let news = News {
+                key: pardon.key(),
+                count,
+                limit: None,
+                heard,
+                known,
+            };
+            self.mirror.take_over(&news, now);
+        }
+        Ok(())
+    }
+
+    /// Looks for Redis, tells it that this instance is there, and takes it up again where it was lost. An error is
+    /// that it is still away; a loss is said by itself.
+    async fn look(&self) -> Result<(), Unavailable> {
+        if let Some(meeting) = self.link.meeting() {
+            if let Err(outage) = self.register(meeting).await {
+                self.lose(meeting, &outage);
+            }
+            return Ok(());
+        }
+        let meeting = self.redis.meet();
+        self.register(meeting).await?;
+        self.link.begin(meeting);
+        tracing::info!(
+            event_type = "redis",
+            "Redis is there; counters are shared through it"
+        );
+        Ok(())
+    }
+
+    async fn register(&self, meeting: Meeting) -> Result<(), Unavailable> {
+        let instances = self.redis.register(meeting, &self.instance).await?;
+        self.instances.store(instances, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn measure(&self) {
+        let instances = self.instances.load(Ordering::Relaxed);
+        telemetry::redis(self.link.meeting().is_some(), instances);
+    }
+
+    /// Notes that Redis was lost in a meeting; says so where nobody has yet.
+    fn lose(&self, meeting: Meeting, outage: &Unavailable) {
+        if self.link.end(meeting) {
+            self.measure();
+            warn(outage, "Redis is lost; counters go on in the process");
+        }
+    }
+}
+
+fn warn(outage: &Unavailable, message: &'static str) {
+    let cause = telemetry::causes(outage);
+    tracing::warn!(event_type = "redis", operation = outage.what, cause, "{message}");
+}
+
+/// Whether Redis is there: the number of the meeting that goes on, or 0. One task begins meetings; whoever finds one
+/// broken ends it.
+#[derive(Debug, Default)]
+struct Link(AtomicU64);
+
+impl Link {
+    /// The meeting that goes on; `None` while Redis is away.
+    fn meeting(&self) -> Option<Meeting> {
+        let number = self.0.load(Ordering::SeqCst);
+        (number != 0).then_some(Meeting::of_number(number))
+    }
+
+    fn begin(&self, meeting: Meeting) {
+        self.0.store(meeting.number(), Ordering::SeqCst);
+    }
+
+    /// Says whether it was still going on.
+    fn end(&self, meeting: Meeting) -> bool {
+        self.0
+            .compare_exchange(meeting.number(), 0, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+    use std::time::Instant;
+
+    use auth_domain::throttle::{AccountKey, CounterKey, CounterKind, NetworkKey};
+    use auth_domain::time::Seconds;
+    use auth_domain::user::Login;
+    use auth_redis::RedisUrl;
+    use auth_testkit::clock::START;
+    use auth_testkit::server::RedisServer;
+    use auth_testkit::{MockClock, SeededRandom};
+
+    use super::*;
+
+    /// Longer than any test takes.
+    const AMPLE: Duration = Duration::from_secs(20);
+
+    /// One of several instances on a Redis.
+    async fn instance(server: &RedisServer, number: u64, limit: Duration) -> SharedThrottle {
+        let redis = RedisThrottle::new(RedisUrl::parse(&server.url()).unwrap(), limit).unwrap();
+        let random = SeededRandom::new(number);
+        SharedThrottle::start(
+            redis,
+            InProcessThrottle::default(),
+            Arc::new(MockClock::default()),
+            &random,
+        )
+        .await
+    }
+
+    /// Two instances that know of each other.
+    async fn two_instances(server: &RedisServer) -> [SharedThrottle; 2] {
+        let pair = [instance(server, 1, AMPLE).await, instance(server, 2, AMPLE).await];
+        look(&pair).await;
+        pair
+    }
+
+    async fn look(instances: &[SharedThrottle]) {
+        for instance in instances {
+            let _ = instance.inner.look().await;
+        }
+    }
+
+    fn failures(limit: u32) -> Counter {
+        Counter {
+            key: CounterKey::FailuresFor(AccountKey::of_unknown(&Login::parse("bob"))),
+            limit,
+            window: Seconds::new(900),
+            kind: CounterKind::Lockout,
+        }
+    }
+
+    fn rate(limit: u32) -> Counter {
+        Counter {
+            key: CounterKey::LoginsFrom(NetworkKey::of("192.0.2.1".parse().unwrap())),
+            limit,
+            window: Seconds::new(60),
+            kind: CounterKind::Rate,
+        }
+    }
+
+    async fn is_allowed(throttle: &SharedThrottle, counter: Counter) -> bool {
+        throttle.hit(&[counter], START).await.is_allowed()
+    }
+
+    /// How many of so many guesses are let through, sent to the instances in turn.
+    async fn guesses(instances: &[SharedThrottle], counter: Counter, guesses: usize) -> u32 {
+        let mut allowed = 0;
+        for instance in instances.iter().cycle().take(guesses) {
+            allowed += u32::from(is_allowed(instance, counter).await);
+        }
+        allowed
+    }
+
+    mod contract {
+        use super::*;
+
+        /// Keeps the server for as long as the counters.
+        struct WithServer {
+            throttle: SharedThrottle,
+            _server: Option<RedisServer>,
+        }
+
+        #[async_trait]
+        impl Throttle for WithServer {
+            async fn hit(&self, counters: &[Counter], now: Timestamp) -> Verdict {
+                self.throttle.hit(counters, now).await
+            }
+
+            async fn pardon(&self, pardons: &[Pardon]) {
+                self.throttle.pardon(pardons).await;
+            }
+        }
+
+        async fn on_redis() -> Arc<dyn Throttle> {
+            let server = RedisServer::start();
+            Arc::new(WithServer {
+                throttle: instance(&server, 1, AMPLE).await,
+                _server: Some(server),
+            })
+        }
+
+        async fn without_redis() -> Arc<dyn Throttle> {
+            let mut server = RedisServer::start();
+            server.kill();
+            Arc::new(WithServer {
+                throttle: instance(&server, 1, AMPLE).await,
+                _server: None,
+            })
+        }
+
+        mod while_redis_is_there {
+            auth_testkit::throttle_contract!(super::on_redis().await);
+        }
+
+        mod while_redis_is_away {
+            auth_testkit::throttle_contract!(super::without_redis().await);
+        }
+    }
+
+    #[tokio::test]
+    async fn instances_share_a_limit() {
+        let server = RedisServer::start();
+        let instances = two_instances(&server).await;
+        assert_eq!(guesses(&instances, failures(5), 20).await, 5);
+    }
+
+    #[tokio::test]
+    async fn what_had_been_counted_is_not_forgotten_with_redis() {
+        let mut server = RedisServer::start();
+        let instances = two_instances(&server).await;
+        assert_eq!(guesses(&instances, failures(5), 6).await, 5);
+        server.kill();
+        assert_eq!(guesses(&instances, failures(5), 20).await, 0);
+        assert!(instances.iter().all(|instance| !instance.is_connected()));
+    }
+
+    #[tokio::test]
+    async fn whenever_redis_dies_no_more_than_the_limit_and_one_for_each_instance_pass() {
+        for before in 0..=6 {
+            let mut server = RedisServer::start();
+            let instances = two_instances(&server).await;
+            let mut passed = guesses(&instances, failures(5), before).await;
+            server.kill();
+            passed += guesses(&instances, failures(5), 40).await;
+            assert!(
+                (5..=7).contains(&passed),
+                "{passed} passed, {before} of them before"
+            );
+            server.start_again();
+            look(&instances).await;
+            passed += guesses(&instances, failures(5), 40).await;
+            assert!(
+                (5..=7).contains(&passed),
+                "{passed} passed, {before} of them before"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_comes_back_empty_gives_nobody_a_fresh_budget() {
+        let mut server = RedisServer::start();
+        let throttle = instance(&server, 1, AMPLE).await;
+        assert_eq!(guesses(from_ref(&throttle), failures(5), 3).await, 3);
+        server.start_again();
+        // Nobody has noticed yet.
+        assert_eq!(guesses(from_ref(&throttle), failures(5), 1).await, 1);
+        assert!(!throttle.is_connected());
+        look(from_ref(&throttle)).await;
+        assert!(throttle.is_connected());
+        let other = instance(&server, 2, AMPLE).await;
+        assert_eq!(guesses(&[throttle, other.clone()], failures(5), 20).await, 1);
+        assert_eq!(guesses(&[other], failures(5), 1).await, 0, "Redis knows it too");
+    }
+
+    #[tokio::test]
+    async fn many_guesses_at_the_moment_of_return_get_no_fresh_budget() {
+        let mut server = RedisServer::start();
+        let throttle = instance(&server, 1, AMPLE).await;
+        assert_eq!(guesses(from_ref(&throttle), failures(5), 5).await, 5);
+        server.start_again();
+        assert!(!is_allowed(&throttle, failures(5)).await);
+        look(from_ref(&throttle)).await;
+        let contenders: Vec<_> = (0..64)
+            .map(|_| {
+                let throttle = throttle.clone();
+                tokio::spawn(async move { is_allowed(&throttle, failures(5)).await })
+            })
+            .collect();
+        for contender in contenders {
+            assert!(!contender.await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn pardons_hold_while_redis_is_away_and_after() {
+        let mut server = RedisServer::start();
+        let throttle = instance(&server, 1, AMPLE).await;
+        let key = failures(5).key;
+        assert_eq!(guesses(from_ref(&throttle), failures(5), 4).await, 4);
+        server.kill();
+        throttle.pardon(&[Pardon::One(key)]).await;
+        assert_eq!(guesses(from_ref(&throttle), failures(5), 9).await, 2);
+        server.start_again();
+        look(from_ref(&throttle)).await;
+        // The first word about this counter to a Redis that knows nothing is a pardon: it knows all the others then.
+        throttle.pardon(&[Pardon::One(key)]).await;
+        assert_eq!(guesses(from_ref(&throttle), failures(5), 9).await, 1);
+        throttle.pardon(&[Pardon::All(key)]).await;
+        assert_eq!(guesses(from_ref(&throttle), failures(5), 9).await, 5);
+    }
+
+    #[tokio::test]
+    async fn what_was_pardoned_through_redis_is_not_remembered_here() {
+        let mut server = RedisServer::start();
+        let throttle = instance(&server, 1, AMPLE).await;
+        assert_eq!(guesses(from_ref(&throttle), failures(5), 9).await, 5);
+        throttle.pardon(&[Pardon::All(failures(5).key)]).await;
+        server.kill();
+        assert_eq!(guesses(&[throttle], failures(5), 9).await, 5);
+    }
+
+    #[tokio::test]
+    async fn a_silent_redis_costs_one_time_limit_and_then_nothing() {
+        let server = RedisServer::start();
+        let throttle = instance(&server, 1, Duration::from_millis(500)).await;
+        assert!(is_allowed(&throttle, rate(100)).await);
+        server.pause();
+        let start = Instant::now();
+        assert_eq!(guesses(from_ref(&throttle), rate(100), 50).await, 50);
+        assert!(
+            start.elapsed() < Duration::from_millis(1_500),
+            "{:?}",
+            start.elapsed()
+        );
+        assert!(!throttle.is_connected());
+        server.resume();
+        look(from_ref(&throttle)).await;
+        assert!(throttle.is_connected());
+        assert_eq!(guesses(&[throttle], rate(100), 100).await, 49);
+    }
+
+    #[tokio::test]
+    async fn a_server_starts_without_its_redis_and_takes_it_up_by_itself() {
+        let mut server = RedisServer::start();
+        server.kill();
+        let throttle = instance(&server, 1, AMPLE).await;
+        assert!(!throttle.is_connected());
+        assert_eq!(guesses(from_ref(&throttle), failures(5), 3).await, 3);
+        server.start_again();
+        look(from_ref(&throttle)).await;
+        let other = instance(&server, 2, AMPLE).await;
+        // What was counted without Redis is told to it as well.
+        assert_eq!(guesses(&[throttle, other], failures(5), 20).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_loss_is_noticed_while_nobody_asks_for_anything() {
+        let mut server = RedisServer::start();
+        let throttle = instance(&server, 1, AMPLE).await;
+        server.kill();
+        look(from_ref(&throttle)).await;
+        assert!(!throttle.is_connected());
+    }
+}
