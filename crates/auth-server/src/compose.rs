@@ -11,23 +11,30 @@ use std::time::Duration;
 use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::context::RequestContext;
 use auth_domain::id::{ClientId, RowId, UserId};
-use auth_domain::ports::{Clock, Random, StoreReadiness, Unavailable};
+use auth_domain::ports::{Clock, Random, StoreReadiness, Throttle, Unavailable};
 use auth_domain::time::Seconds;
 use auth_domain::token_service::{Policy, Ports, TokenService};
 use auth_jwt::{DirectorySettings, KeyDescription, KeyError, KeyRing, KeySource};
 use auth_password::{HashingPool, HashingSettings};
+use auth_redis::RedisThrottle;
 use auth_storage::{Migrations, OpenError, Store, StoreOptions};
+use tokio::signal::unix::Signal;
 
+use crate::devices::{self, DeviceFault};
+use crate::http::connections::ConnectionLimits;
+use crate::http::tls::{Certificates, Look, TlsFault};
 use crate::http::{HttpSettings, Services};
-use crate::settings::{KeyPlace, Listen, Migration, Settings};
+use crate::settings::{KeyPlace, Listen, Migration, Redis, Settings};
 use crate::system::{SystemClock, SystemRandom};
 use crate::telemetry;
-use crate::throttle::{DEFAULT_CAPACITY, InProcessThrottle};
+use crate::throttle::{InProcessThrottle, SharedThrottle};
 
 /// The `max-age` of the published key set: for so long a verifier may not know of a new key.
 const KEY_SET_LIFETIME: Seconds = Seconds::new(3_600);
 /// What somebody is told whose password can't be hashed now.
 const HASHING_RETRY_AFTER: Seconds = Seconds::new(1);
+/// How often the files of the certificate are looked at.
+const CERTIFICATE_TICK: Duration = Duration::from_secs(5);
 /// How often the key directory is looked at.
 const KEY_TICK: Duration = Duration::from_secs(5);
 
@@ -52,12 +59,18 @@ pub enum StartError {
     /// The keys can't be used.
     #[error("the signing keys can't be used")]
     Keys(#[from] KeyError),
+    /// The secret of known devices can't be had.
+    #[error("know devices again")]
+    Devices(#[from] DeviceFault),
     /// Passwords can't be hashed.
     #[error(transparent)]
     Hashing(#[from] auth_password::StartFault),
     /// A part that was built does not work.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// HTTPS can't be served.
+    #[error("serve HTTPS")]
+    Tls(#[from] TlsFault),
     /// HTTP can't be served.
     #[error("serve HTTP")]
     Http(#[source] io::Error),
@@ -139,7 +152,8 @@ impl Application {
         }
         let keys = open_keys(settings, Arc::clone(&world.clock))?;
         let hashing = Arc::new(start_hashing(settings, &world.random)?);
-        let services = services(settings, &store, &keys, &hashing, &world);
+        let redis = share_counters(settings, &world).await?;
+        let services = services(settings, &store, &keys, &hashing, redis, &world)?;
         Ok(Self {
             services,
             store,
@@ -155,16 +169,21 @@ fn services(
     store: &Store,
     keys: &KeyRing,
     hashing: &Arc<HashingPool>,
+    redis: Option<SharedThrottle>,
     world: &World,
-) -> Services {
+) -> Result<Services, DeviceFault> {
     let signer = Arc::new(keys.clone());
+    let throttle: Arc<dyn Throttle> = match &redis {
+        Some(shared) => Arc::new(shared.clone()),
+        None => Arc::new(InProcessThrottle::default()),
+    };
     let ports = Ports {
         clients: Arc::clone(&store.clients),
         users: Arc::clone(&store.users),
         sessions: Arc::clone(&store.sessions),
-        audit: Arc::clone(&store.audit),
         access_tokens: Arc::clone(&store.access_tokens),
-        throttle: Arc::new(InProcessThrottle::new(DEFAULT_CAPACITY)),
+        audit: Arc::clone(&store.audit),
+        throttle,
         hasher: Arc::<HashingPool>::clone(hashing),
         signer: Arc::<KeyRing>::clone(&signer),
         clock: Arc::clone(&world.clock),
@@ -175,17 +194,18 @@ fn services(
         reuse_revokes: settings.tokens.reuse_revokes,
         limits: settings.limits,
         password_grant: settings.tokens.password_grant,
-        devices: None,
+        devices: devices::policy(settings, &*world.random)?,
     };
-    Services {
+    Ok(Services {
         tokens: TokenService::new(ports, policy),
         signer,
         store: Arc::clone(&store.probe),
+        redis,
         clock: Arc::clone(&world.clock),
         random: Arc::clone(&world.random),
         pace: settings.passwords.pace,
         gauges: gauges(hashing),
-    }
+    })
 }
 
 fn gauges(hashing: &Arc<HashingPool>) -> Arc<dyn Fn() + Send + Sync> {
@@ -193,12 +213,32 @@ fn gauges(hashing: &Arc<HashingPool>) -> Arc<dyn Fn() + Send + Sync> {
     Arc::new(move || telemetry::hashing(hashing.figures()))
 }
 
+/// Takes up the Redis of the settings, if there is one; where it is away, the counters begin in the process.
+async fn share_counters(settings: &Settings, world: &World) -> Result<Option<SharedThrottle>, Unavailable> {
+    let Some(Redis { url, timeout }) = settings.redis.clone() else {
+        return Ok(None);
+    };
+    let redis = RedisThrottle::new(url, timeout)?;
+    let clock = Arc::clone(&world.clock);
+    let shared = SharedThrottle::start(redis, InProcessThrottle::default(), clock, &*world.random).await;
+    Ok(Some(shared))
+}
+
 /// How the server is reached.
-pub fn http_settings(listen: &Listen) -> HttpSettings {
+pub fn http_settings(listen: &Listen, tls: Option<Arc<Certificates>>) -> HttpSettings {
     HttpSettings {
         base_path: listen.base_path.clone(),
         workers: listen.workers.unwrap_or_else(|| cores().get()),
         shutdown_timeout: listen.shutdown_timeout,
+        trust: listen.trust.clone(),
+        origins: listen.origins.clone(),
+        request_timeout: listen.request_timeout,
+        connections: ConnectionLimits {
+            total: listen.max_connections,
+            per_address: listen.max_connections_per_address,
+            ..ConnectionLimits::default()
+        },
+        tls,
     }
 }
 
@@ -311,5 +351,60 @@ fn report_trouble_with_keys(error: &(dyn std::error::Error + 'static)) {
         event_type = "keys",
         error,
         "the key directory can't be followed; the known keys stay in use"
+    );
+}
+
+/// Reads the certificate of the settings; `None` where plain HTTP is served.
+///
+/// # Errors
+/// [`StartError::Tls`].
+pub fn open_certificates(
+    listen: &Listen,
+    clock: &dyn Clock,
+) -> Result<Option<Arc<Certificates>>, StartError> {
+    let Some(files) = &listen.tls else {
+        return Ok(None);
+    };
+    let certificates = Certificates::open(files.clone(), clock.now())?;
+    warn_of_end(&certificates, clock);
+    Ok(Some(Arc::new(certificates)))
+}
+
+/// Follows the certificate's files until it is dropped or aborted, and looks at once when a signal asks for it.
+pub async fn tend_certificates(certificates: Arc<Certificates>, clock: Arc<dyn Clock>, mut asked: Signal) {
+    let mut tick = tokio::time::interval(CERTIFICATE_TICK);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = asked.recv() => {}
+        }
+        let (own, now) = (Arc::clone(&certificates), clock.now());
+        match tokio::task::spawn_blocking(move || own.look(now)).await {
+            Ok(Ok(Look::Unchanged)) => {}
+            Ok(Ok(Look::Exchanged)) => {
+                tracing::info!(event_type = "tls", "the new certificate is shown from now on");
+                warn_of_end(&certificates, &*clock);
+            }
+            Ok(Err(fault)) => report_trouble_with_tls(&fault),
+            Err(error) => report_trouble_with_tls(&error),
+        }
+    }
+}
+
+fn warn_of_end(certificates: &Certificates, clock: &dyn Clock) {
+    if let Some(seconds) = certificates.expires_soon(clock.now()) {
+        tracing::warn!(
+            event_type = "tls",
+            seconds,
+            "the certificate expires soon: renew it"
+        );
+    }
+}
+
+fn report_trouble_with_tls(error: &(dyn std::error::Error + 'static)) {
+    tracing::error!(
+        event_type = "tls",
+        error,
+        "the new certificate can't be used; the known one is shown further on"
     );
 }

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     fn said(read: Result<Zeroizing<Vec<u8>>, FileFault>) -> String {
-        read.map_or_else(|fault| fault.to_string(), |content| format!("{content:?}"))
+        read.unwrap_err().to_string()
     }
 
     #[test]
@@ -91,7 +91,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "ab").unwrap();
-        assert_eq!(said(read(&path)), "[97, 98]");
+        assert_eq!(read(&path).unwrap().as_slice(), b"ab");
     }
 
     #[test]

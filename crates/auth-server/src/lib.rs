@@ -5,6 +5,8 @@
 pub mod bootstrap;
 pub mod cli;
 pub mod compose;
+pub mod devices;
+pub mod files;
 pub mod http;
 pub mod settings;
 pub mod system;

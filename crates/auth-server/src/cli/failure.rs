@@ -117,6 +117,12 @@ impl From<StartError> for Failure {
             StartError::MigrationsPending => failure.advise("Bring it up to date by `auth-service migrate up`."),
             StartError::Store(_) => failure.advise("AUTH_SERVICE__DB_URL says where the database is."),
             StartError::Keys(_) => failure.advise("AUTH_SERVICE__KEYS_DIR or PRIVATE_KEY_PATH says where the keys are."),
+            StartError::Tls(_) => {
+                failure.advise("AUTH_SERVICE__TLS_CERT_PATH and TLS_KEY_PATH say where certificate and key are.")
+            }
+            StartError::Devices(_) => failure.advise(
+                "AUTH_SERVICE__DEVICE_SECRET gives the secret itself, AUTH_SERVICE__KNOWN_DEVICES=false does without it.",
+            ),
             StartError::Hashing(_) | StartError::Unavailable(_) | StartError::Http(_) => failure,
         }
     }

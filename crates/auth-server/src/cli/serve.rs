@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,7 +13,7 @@ use super::output::{print, print_error, try_print};
 use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL_CLIENT};
 use crate::compose::{self, Application, StartError, World};
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
-use crate::system::raise_open_files_limit;
+use crate::system::{SystemClock, raise_open_files_limit};
 use crate::{http, telemetry};
 
 /// What the audit trail says made what the server does by itself.
@@ -48,7 +49,7 @@ impl ServeArguments {
 /// # Errors
 /// Where it can't start, and why.
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
-    settings.check_transport()?;
+    settings.check_for_serving()?;
     // First of all, so that a taken port leaves nothing behind.
     let listener = compose::bind(&settings.listen)?;
     let _log = telemetry::init(log_format(settings), log_level(settings))
@@ -75,7 +76,11 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     let address = listener
         .local_addr()
         .map_err(|error| Failure::of("listen", &error))?;
-    let stop = StopSignals::listen().map_err(|error| Failure::of("listen for signals", &error))?;
+    let deaf = |error: io::Error| Failure::of("listen for signals", &error);
+    let stop = StopSignals::listen().map_err(deaf)?;
+    // Heard in any case: who sends it means to have files read again, not to end the program.
+    let reload = signal(SignalKind::hangup()).map_err(deaf)?;
+    let certificates = compose::open_certificates(&settings.listen, &SystemClock)?;
     let application = Application::build(settings, World::of_system(AGENT)).await?;
     let Application {
         store,
@@ -96,12 +101,18 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     }
     let server = http::serve(
         application.services.clone(),
-        compose::http_settings(&settings.listen),
+        compose::http_settings(&settings.listen, certificates.clone()),
         listener,
     )
     .map_err(StartError::Http)?;
     let keys = application.keys.clone();
     let tending = actix_web::rt::spawn(compose::tend_keys(keys, store.clone(), world.clone()));
+    let redis = application.services.redis.clone();
+    let following = redis.map(|redis| actix_web::rt::spawn(redis.follow()));
+    let _reloading = certificates.map(|certificates| {
+        let clock = Arc::clone(&world.clock);
+        actix_web::rt::spawn(compose::tend_certificates(certificates, clock, reload))
+    });
     tracing::info!(event_type = "started", address = %address, version = env!("CARGO_PKG_VERSION"), "serving");
     let handle = server.handle();
     actix_web::rt::spawn(async move {
@@ -110,6 +121,9 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     });
     let ended = server.await;
     tending.abort();
+    if let Some(following) = following {
+        following.abort();
+    }
     let store = store.clone();
     let drained = tokio::task::spawn_blocking(move || store.shutdown()).await;
     tracing::info!(event_type = "stopped", "stopped");
@@ -150,11 +164,12 @@ fn greeting(settings: &Settings, address: SocketAddr) -> String {
         KeyPlace::Pair { private, .. } => private.display().to_string(),
     };
     format!(
-        "CodeLab Auth Service {version} listens on http://{address}\n\
+        "CodeLab Auth Service {version} listens on {scheme}://{address}\n\
          \x20 database  {database}\n\
          \x20 keys      {keys}\n\
          \x20 issuer    {issuer}",
         version = env!("CARGO_PKG_VERSION"),
+        scheme = settings.listen.scheme(),
         database = settings.database.url.path().display(),
         issuer = settings.tokens.issuer.url,
     )
@@ -164,8 +179,9 @@ fn greeting(settings: &Settings, address: SocketAddr) -> String {
 fn first_token(settings: &Settings, address: SocketAddr) -> String {
     format!(
         "\nA first token:\n\
-         \x20 curl http://{base}{prefix}/oauth/token -d grant_type=password -d client_id={FLUTTER_CLIENT} \\\n\
+         \x20 curl {scheme}://{base}{prefix}/oauth/token -d grant_type=password -d client_id={FLUTTER_CLIENT} \\\n\
          \x20      -d username=admin --data-urlencode 'password=…'",
+        scheme = settings.listen.scheme(),
         base = callable(address),
         prefix = settings.listen.base_path,
     )

@@ -1,27 +1,32 @@
 //! What every response has, whatever became of the request: a correlation id, the security headers, an end of the
-//! connection where the request has none, and, where a handler panicked, an answer at all.
+//! connection where the request has none, and, where a handler panicked or took too long, an answer at all.
 
 use std::fmt;
 use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, PRAGMA, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use auth_domain::ports::Random;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use tokio::time::timeout;
 
+use super::client_address::Trust;
+use super::connections::{self, Going};
+use super::cors::{Cors, Readers};
 use super::incoming::{CORRELATION_ID, Incoming};
-use super::unread::Unread;
-use super::wire;
+use super::unread::{Unread, until_sent};
+use super::wire::{self, OUTAGE_RETRY_AFTER, Row};
 use crate::telemetry;
 
 /// As OWASP's lists for APIs have it: nothing here is ever to be framed, sniffed, or run by a browser.
@@ -40,16 +45,28 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
 ];
 const TWO_YEARS_OF_HTTPS: &str = "max-age=63072000; includeSubDomains";
 
-/// The outermost layer of the application.
-#[derive(Clone)]
-pub(super) struct Edge {
-    random: Arc<dyn Random>,
+/// Headers longer than this are refused, in bytes; over HTTP/2 a few on the wire can be very many in memory.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// What the edge goes by.
+pub(super) struct Rules {
+    /// Where correlation ids are drawn from.
+    pub(super) random: Arc<dyn Random>,
+    /// Whose word is taken about where a request came from.
+    pub(super) trust: Trust,
+    /// Which pages may read answers.
+    pub(super) cors: Cors,
+    /// How long a request may go without an answer.
+    pub(super) request_timeout: Duration,
 }
 
+/// The outermost layer of the application.
+#[derive(Clone)]
+pub(super) struct Edge(Arc<Rules>);
+
 impl Edge {
-    /// Draws correlation ids from this source.
-    pub(super) fn new(random: Arc<dyn Random>) -> Self {
-        Self { random }
+    pub(super) fn new(rules: Rules) -> Self {
+        Self(Arc::new(rules))
     }
 }
 
@@ -67,7 +84,7 @@ where
     fn new_transform(&self, service: S) -> Self::Future {
         ready(Ok(EdgeService {
             service: Rc::new(service),
-            random: Arc::clone(&self.random),
+            rules: Arc::clone(&self.0),
         }))
     }
 }
@@ -75,7 +92,7 @@ where
 /// [`Edge`] around the rest of the application.
 pub(super) struct EdgeService<S> {
     service: Rc<S>,
-    random: Arc<dyn Random>,
+    rules: Arc<Rules>,
 }
 
 impl<S, B> Service<ServiceRequest> for EdgeService<S>
@@ -90,52 +107,95 @@ where
     forward_ready!(service);
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let incoming = Rc::new(Incoming::read(&request, &*self.random));
-        let mark = Mark {
-            incoming: Rc::clone(&incoming),
-            unread: Unread::hold(&mut request),
-        };
-        request.extensions_mut().insert(incoming);
+        let mark = Mark::of(&mut request, &self.rules);
+        if let Some(answer) = answer_without_handler(&request, &mark, &self.rules.cors) {
+            return Box::pin(ready(Ok(request.into_response(mark.put_on(answer)))));
+        }
+        request.extensions_mut().insert(Rc::clone(&mark.incoming));
         let service = Rc::clone(&self.service);
         // What a panic leaves behind is dropped with the request: the services' own locks recover from poison.
         let work = AssertUnwindSafe(async move { service.call(request).await }).catch_unwind();
+        let work = timeout(self.rules.request_timeout, work);
         Box::pin(async move {
-            match work.await {
-                Ok(Ok(response)) => {
+            let answer = match work.await {
+                Ok(Ok(Ok(response))) => {
                     let (request, response) = response.into_parts();
                     let response = mark.put_on(response.map_into_boxed_body());
-                    Ok(ServiceResponse::new(request, response))
+                    return Ok(ServiceResponse::new(request, response));
                 }
-                Ok(Err(error)) => {
+                Ok(Ok(Err(error))) => {
                     let correlation_id = mark.correlation_id();
                     tracing::error!(event_type = "server_error", correlation_id, %error, "no handler answered");
-                    Err(Broken(mark).into())
+                    wire::server_error()
                 }
-                Err(_panic) => {
+                Ok(Err(_panic)) => {
                     telemetry::panicked(mark.correlation_id());
-                    Err(Broken(mark).into())
+                    wire::server_error()
                 }
-            }
+                Err(_late) => {
+                    let correlation_id = mark.correlation_id();
+                    tracing::warn!(
+                        event_type = "request_timeout",
+                        correlation_id,
+                        "no answer in time"
+                    );
+                    wire::unavailable(OUTAGE_RETRY_AFTER)
+                }
+            };
+            Err(Unanswered { mark, answer }.into())
         })
     }
+}
+
+/// The answer to what no handler is to see: heads that are too long, more requests at once than a connection may
+/// have, and browsers that ask whether they may.
+fn answer_without_handler(request: &ServiceRequest, mark: &Mark, cors: &Cors) -> Option<HttpResponse> {
+    if head_bytes(request) > MAX_HEAD_BYTES {
+        return Some(wire::head_too_large().response());
+    }
+    if mark.going.as_ref().is_some_and(|going| going.is_one_too_many()) {
+        return Some(wire::unavailable(OUTAGE_RETRY_AFTER).response());
+    }
+    cors.preflight(request.method(), request.path(), request.headers())
+}
+
+fn head_bytes(request: &ServiceRequest) -> usize {
+    let fields = request.headers().iter();
+    let length: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    length + request.uri().path().len() + request.uri().query().map_or(0, str::len)
 }
 
 /// What distinguishes one response's surroundings from another's.
 struct Mark {
     incoming: Rc<Incoming>,
+    readers: Readers,
     unread: Option<Unread>,
+    /// Only so that it lasts until the answer is sent.
+    going: Option<Rc<Going>>,
 }
 
 impl Mark {
+    fn of(request: &mut ServiceRequest, rules: &Rules) -> Self {
+        Self {
+            incoming: Rc::new(Incoming::read(request, &*rules.random, &rules.trust)),
+            readers: rules.cors.readers(request.path(), request.headers()),
+            unread: Unread::hold(request),
+            going: connections::begin(request.request()).map(Rc::new),
+        }
+    }
+
     fn correlation_id(&self) -> &str {
         &self.incoming.context.correlation_id
     }
 
     fn put_on(&self, mut response: HttpResponse) -> HttpResponse {
         self.put_headers_on(response.headers_mut());
-        match self.unread.clone() {
-            Some(unread) => response.map_body(|_, body| unread.until_sent(body)),
-            None => response,
+        let kept = (self.unread.clone(), self.going.clone());
+        match kept {
+            (None, None) => response,
+            kept => response.map_body(|_, body| until_sent(body, kept)),
         }
     }
 
@@ -155,30 +215,39 @@ impl Mark {
                 HeaderValue::from_static(TWO_YEARS_OF_HTTPS),
             );
         }
+        self.readers.put_on(headers);
     }
 }
 
-/// A request that no handler has answered; becomes the bare 500.
-struct Broken(Mark);
+/// A request that no handler has answered, and what it is answered instead.
+struct Unanswered {
+    mark: Mark,
+    answer: Row,
+}
 
-impl fmt::Debug for Broken {
+impl fmt::Debug for Unanswered {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Broken")
+        out.write_str("Unanswered")
     }
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for Unanswered {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("the server failed to answer")
     }
 }
 
-impl ResponseError for Broken {
+impl ResponseError for Unanswered {
     fn status_code(&self) -> StatusCode {
-        StatusCode::INTERNAL_SERVER_ERROR
+        self.answer.status
     }
 
     fn error_response(&self) -> HttpResponse {
-        self.0.put_on(wire::server_error().response())
+        let mut response = self.mark.put_on(self.answer.response());
+        // It may have been the token endpoint's (RFC 6749 section 5.1).
+        response
+            .headers_mut()
+            .insert(PRAGMA, HeaderValue::from_static("no-cache"));
+        response
     }
 }

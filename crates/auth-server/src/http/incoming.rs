@@ -1,12 +1,12 @@
 //! What is known about a request besides its content: where it came from, and by which name it is talked about.
 
-use std::net::IpAddr;
-
-use actix_web::HttpRequest;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, USER_AGENT};
 use auth_domain::context::RequestContext;
 use auth_domain::ports::Random;
+
+use super::client_address::{self, Trust};
+use super::connections;
 
 /// The header that names a request, for whoever must find it again in a log.
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -27,26 +27,25 @@ pub struct Incoming {
 
 impl Incoming {
     /// Reads the circumstances off a request's head.
-    pub(crate) fn read(request: &ServiceRequest, random: &dyn Random) -> Self {
+    pub(crate) fn read(request: &ServiceRequest, random: &dyn Random, trust: &Trust) -> Self {
         let headers = request.headers();
+        let origin = request
+            .peer_addr()
+            .map(|peer| client_address::origin(peer.ip(), headers, trust));
         Self {
             context: RequestContext {
-                ip: client_address(request.request()),
-                is_exempt: false,
+                ip: origin.map(|origin| origin.ip),
+                is_exempt: origin.is_some_and(|origin| trust.is_exempt(origin.ip)),
                 user_agent: headers.get(USER_AGENT).map(|value| user_agent(value.as_bytes())),
                 correlation_id: correlation_id(headers).unwrap_or_else(|| new_correlation_id(random)),
             },
             trace_id: headers
                 .get(TRACEPARENT)
                 .and_then(|value| trace_id(value.as_bytes())),
-            is_secure: request.app_config().secure(),
+            is_secure: connections::is_tls(request.request())
+                || origin.is_some_and(|origin| origin.is_secure),
         }
     }
-}
-
-/// The client's address, which limits and audit go by. It is the peer's: no header may claim another.
-pub fn client_address(request: &HttpRequest) -> Option<IpAddr> {
-    request.peer_addr().map(|peer| peer.ip().to_canonical())
 }
 
 /// The caller's own id, where it is one that can be put in a log and a header as it is.

@@ -5,39 +5,56 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_server::ServerBuilder;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, Server, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::rt::net::TcpStream;
 use actix_web::web::{self, Bytes, Data, ServiceConfig};
-use actix_web::{App, Error, FromRequest, Handler, HttpServer, Resource, Responder};
+use actix_web::{App, Error, FromRequest, Handler, Resource, Responder};
 use auth_domain::password::Pace;
 use auth_domain::ports::{Clock, Random, StoreProbe, TokenSigner};
 use auth_domain::token_service::TokenService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::telemetry::Telemetry;
+use crate::throttle::SharedThrottle;
+
+use client_address::Trust;
+use connections::{Connection, ConnectionLimits, Door};
+use cors::{AllowedOrigins, Cors};
+use edge::Edge;
+use tls::Certificates;
 
 pub mod basic;
+pub mod client_address;
+pub mod connections;
+pub mod cors;
+pub mod device_cookie;
 mod discovery;
 mod edge;
 mod fallback;
 pub mod form;
 pub mod incoming;
+mod intake;
+mod introspect;
 pub mod openapi;
 mod operations;
+mod revoke;
+pub mod tls;
 mod token;
 mod unread;
 pub mod wire;
 
 /// Where the server's metadata is found (RFC 8414 section 3).
 const METADATA: &str = "/.well-known/oauth-authorization-server";
-/// Idle connections are kept open for longer than any proxy in front keeps them, so that it never writes into one
-/// that is just being closed.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long the head of a connection's first request may take to arrive. The framework bounds no later one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may take to see that it is being hung up on, and may go on to send a body that was refused.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Connections that one worker holds open; more wait in the system's queue.
-const CONNECTIONS_PER_WORKER: usize = 10_000;
+/// How much of a request's body, and of all of a connection's, a client of HTTP/2 may send before it is asked for more.
+const STREAM_WINDOW: u32 = 32 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
 
 /// More workers than this the framework does not start.
 const MAX_WORKERS: usize = 512;
@@ -51,6 +68,8 @@ pub struct Services {
     pub signer: Arc<dyn TokenSigner>,
     /// Whether the store can serve.
     pub store: Arc<dyn StoreProbe>,
+    /// The counters that instances share; `None` where each counts for itself.
+    pub redis: Option<SharedThrottle>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// For correlation ids.
@@ -70,6 +89,31 @@ pub struct HttpSettings {
     pub workers: usize,
     /// How long a shutdown waits for what has been begun.
     pub shutdown_timeout: Duration,
+    /// Whose word is taken about where requests come from.
+    pub trust: Trust,
+    /// The origins whose pages may read answers.
+    pub origins: AllowedOrigins,
+    /// How long a request may go without an answer.
+    pub request_timeout: Duration,
+    /// How many connections there may be, and how long one may keep us waiting.
+    pub connections: ConnectionLimits,
+    /// The certificate to serve HTTPS with; `None` serves plain HTTP.
+    pub tls: Option<Arc<Certificates>>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            base_path: String::new(),
+            workers: 1,
+            shutdown_timeout: Duration::from_secs(30),
+            trust: Trust::default(),
+            origins: AllowedOrigins::default(),
+            request_timeout: Duration::from_secs(10),
+            connections: ConnectionLimits::default(),
+            tls: None,
+        }
+    }
 }
 
 /// What is shared by all workers.
@@ -107,29 +151,65 @@ impl State {
 pub fn serve(services: Services, settings: HttpSettings, listener: TcpListener) -> io::Result<Server> {
     let telemetry = Telemetry::install().map_err(io::Error::other)?;
     let state = Data::new(State::new(services, telemetry)?);
-    let base_path = settings.base_path;
-    let server = HttpServer::new(move || app(state.clone(), &base_path))
+    let limits = settings.connections;
+    let tls = settings.tls.as_ref().map(Certificates::acceptor).transpose();
+    let tls = tls.map_err(io::Error::other)?;
+    let door = Arc::new(Door::new(limits, settings.trust.clone(), tls));
+    // Beyond the time limits of our own: what the system still holds for a client that takes nothing ends as well.
+    // Connections have it from their listener.
+    set_tcp_user_timeout(
+        &listener,
+        u32::try_from(limits.answer.as_millis()).unwrap_or(u32::MAX),
+    )?;
+    let builder = ServerBuilder::new()
         .workers(settings.workers.clamp(1, MAX_WORKERS))
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-        .max_connections(CONNECTIONS_PER_WORKER)
+        .max_concurrent_connections(limits.total)
         .shutdown_timeout(settings.shutdown_timeout.as_secs())
-        .shutdown_signal(asked_to_stop())
-        .listen(listener)?;
+        .shutdown_signal(asked_to_stop());
+    let stopping = builder.graceful_shutdown_signal();
+    let server = builder.listen("http", listener, move || {
+        let (door, stopping) = (Arc::clone(&door), stopping.clone());
+        let app = app(state.clone(), &settings)
+            .into_factory()
+            .map_err(|error: Error| error.error_response());
+        let protocols = HttpService::build()
+            .keep_alive(limits.keep_alive)
+            .client_request_timeout(limits.head)
+            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            .h2_initial_window_size(STREAM_WINDOW)
+            .h2_initial_connection_window_size(CONNECTION_WINDOW)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|connection: &Connection, data| {
+                data.insert(connection.watch());
+            })
+            .finish(map_config(app, |()| AppConfig::default()));
+        fn_service(move |stream: TcpStream| {
+            let door = Arc::clone(&door);
+            async move { door.admit(stream).await.map_err(DispatchError::Io) }
+        })
+        .and_then(protocols)
+    })?;
     Ok(server.run())
 }
 
 /// The application, as it is served and as it is tested.
 pub fn app(
     state: Data<State>,
-    base_path: &str,
+    settings: &HttpSettings,
 ) -> App<
     impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = Error, InitError = ()>
     + use<>,
 > {
-    let edge = edge::Edge::new(Arc::clone(&state.services.random));
-    let prefix = base_path.trim_end_matches('/');
+    let prefix = settings.base_path.trim_end_matches('/');
+    let edge = Edge::new(edge::Rules {
+        random: Arc::clone(&state.services.random),
+        trust: settings.trust.clone(),
+        cors: Cors::new(settings.origins.clone(), prefix),
+        request_timeout: settings.request_timeout,
+    });
     let of_issuer = format!("{METADATA}{}", state.issuer_path);
     let routes = |service: &mut ServiceConfig| routes(service, &of_issuer);
     let mut app = App::new().app_data(state).configure(routes);
@@ -146,6 +226,8 @@ fn routes(service: &mut ServiceConfig, of_issuer: &str) {
     }
     service
         .service(post("/oauth/token", token::issue))
+        .service(post("/oauth/revoke", revoke::revoke))
+        .service(post("/oauth/introspect", introspect::introspect))
         .service(get("/.well-known/jwks.json", discovery::key_set))
         .service(get(METADATA, discovery::metadata))
         .service(get("/health", operations::health))

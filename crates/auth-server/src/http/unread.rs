@@ -32,14 +32,6 @@ impl Unread {
         });
         Some(held)
     }
-
-    /// Holds the request's body until the answer's is sent.
-    pub(super) fn until_sent(self, answer: BoxBody) -> BoxBody {
-        BoxBody::new(Answer {
-            body: answer,
-            _request: self,
-        })
-    }
 }
 
 impl Stream for Unread {
@@ -50,13 +42,20 @@ impl Stream for Unread {
     }
 }
 
-/// An answer's body that takes the request's along.
-struct Answer {
-    body: BoxBody,
-    _request: Unread,
+/// An answer's body that keeps something until it is sent.
+pub(super) fn until_sent(answer: BoxBody, kept: impl Unpin + 'static) -> BoxBody {
+    BoxBody::new(Answer {
+        body: answer,
+        _kept: kept,
+    })
 }
 
-impl MessageBody for Answer {
+struct Answer<T> {
+    body: BoxBody,
+    _kept: T,
+}
+
+impl<T: Unpin> MessageBody for Answer<T> {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {

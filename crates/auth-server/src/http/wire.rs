@@ -4,17 +4,21 @@ use std::borrow::Cow;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use auth_domain::client::WireProfile;
 use auth_domain::refusal::{Challenge, Refusal, RequestFault};
 use auth_domain::time::Seconds;
-use auth_domain::token_service::{Answer, Outcome, TokenSet};
+use auth_domain::token_service::{Answer, Outcome, Quota, TokenSet};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 const BASIC_CHALLENGE: &str = r#"Basic realm="codelab-auth", charset="UTF-8""#;
 /// A 401 must challenge (RFC 9110 section 11.6.1), and any scheme but Basic keeps browsers from asking for a password.
 const OTHER_CHALLENGE: &str = r#"Bearer realm="codelab-auth""#;
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// When to come back after an outage: soon, since it is mostly a restart.
 pub const OUTAGE_RETRY_AFTER: Seconds = Seconds::new(5);
 
@@ -57,14 +61,37 @@ pub struct Row {
     pub retry_after: Option<Seconds>,
 }
 
-/// Renders what a token request came to.
-pub fn render(answer: &Answer) -> HttpResponse {
+/// Renders what a request of the token endpoint or one of its siblings came to.
+pub fn render<T>(answer: &Answer<T>, granted: impl FnOnce(&T) -> HttpResponse) -> HttpResponse {
     let profile = answer.facts.wire_profile.unwrap_or(WireProfile::Rfc);
-    uncached(match &answer.outcome {
-        Outcome::Granted(tokens) => granted(tokens),
+    let mut response = match &answer.outcome {
+        Outcome::Granted(content) => granted(content),
         Outcome::Refused(refusal) => row(*refusal, profile).response(),
         Outcome::Unavailable(_) => unavailable(OUTAGE_RETRY_AFTER).response(),
-    })
+    };
+    if let Some(quota) = &answer.facts.quota {
+        tell_quota(response.headers_mut(), quota);
+    }
+    uncached(response)
+}
+
+/// What a limit lets through, and what it has left (draft-ietf-httpapi-ratelimit-headers, sections 3 and 4), as
+/// structured fields. Only a limit by address is told, never one by account.
+fn tell_quota(headers: &mut HeaderMap, quota: &Quota) {
+    let (name, window, room) = (quota.grant_type.as_str(), quota.window.get(), quota.room);
+    let (remaining, resets_in) = (room.remaining, room.resets_in.get());
+    let fields = [
+        (
+            RATE_LIMIT_POLICY,
+            format!("\"{name}\";q={};w={window}", quota.limit),
+        ),
+        (RATE_LIMIT, format!("\"{name}\";r={remaining};t={resets_in}")),
+    ];
+    for (field, text) in fields {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(field, value);
+        }
+    }
 }
 
 /// How a refusal looks to a client of this profile. `codelab-flutter` differs in the status of `invalid_grant` alone.
@@ -178,6 +205,15 @@ pub fn method_not_allowed() -> Row {
     )
 }
 
+/// How it looks that the headers of a request are longer than any we ask for.
+pub fn head_too_large() -> Row {
+    Row::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "invalid_request",
+        "The headers of the request are too large.",
+    )
+}
+
 /// How a defect of ours looks.
 pub fn server_error() -> Row {
     Row::new(
@@ -228,7 +264,8 @@ impl Row {
     }
 }
 
-fn granted(granted: &TokenSet) -> HttpResponse {
+/// The answer that hands out tokens.
+pub fn granted(granted: &TokenSet) -> HttpResponse {
     HttpResponse::Ok().json(TokenResponse {
         access_token: granted.tokens.access.expose(),
         refresh_token: granted.tokens.refresh.expose(),
@@ -238,7 +275,7 @@ fn granted(granted: &TokenSet) -> HttpResponse {
     })
 }
 
-/// No answer of the token endpoint may be kept by anyone on the way (RFC 6749 section 5.1).
+/// No answer of the token endpoint or one of its siblings may be kept by anyone on the way (RFC 6749 section 5.1).
 fn uncached(mut response: HttpResponse) -> HttpResponse {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

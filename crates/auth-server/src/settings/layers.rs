@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use crate::files;
+
 use super::problem::Problem;
 use super::table::{Fallback, Key};
 
@@ -18,8 +20,6 @@ const FILE_SUFFIX: &str = "_FILE";
 const CONFIG_FILE: &str = "CONFIG_FILE";
 /// Settings that the older service read without a prefix.
 const WITHOUT_PREFIX: [(&str, Key); 2] = [("ENVIRONMENT", Key::Environment), ("PORT", Key::Port)];
-/// The most that is read of a settings or secret file.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// Everything settings are read from.
 #[derive(Debug, Clone, Default)]
@@ -343,9 +343,7 @@ fn scalar(value: &toml::Value) -> Option<String> {
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|fault| fault.to_string())?.len();
-    if size > MAX_FILE_BYTES {
-        return Err("it is larger than 1 MiB".to_owned());
-    }
-    std::fs::read_to_string(path).map_err(|fault| fault.to_string())
+    let content = files::read(path).map_err(|fault| fault.to_string())?;
+    let text = std::str::from_utf8(&content).map_err(|_| "it is not UTF-8".to_owned())?;
+    Ok(text.to_owned())
 }

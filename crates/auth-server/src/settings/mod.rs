@@ -3,6 +3,7 @@
 
 mod layers;
 mod problem;
+mod production;
 mod reading;
 pub mod reference;
 pub mod report;
@@ -14,15 +15,19 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::http::client_address::Trust;
+use crate::http::cors::AllowedOrigins;
+use crate::http::tls::TlsFiles;
 use auth_domain::claims::Issuer;
+use auth_domain::device::DeviceSecret;
 use auth_domain::password::{HashScheme, NewPasswordRules, Pace, PasswordPolicy};
 use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
 use auth_domain::time::Seconds;
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
 use auth_jwt::{KeyBits, Kid};
+use auth_redis::RedisUrl;
 use auth_storage::DatabaseUrl;
-use ipnet::IpNet;
 
 pub use layers::{Flag, Layers, Source, Sourced, Sources};
 pub use problem::{Problem, WrongSettings};
@@ -37,6 +42,8 @@ pub struct Settings {
     pub listen: Listen,
     /// Where the data are.
     pub database: Database,
+    /// Where instances share their counters; `None` where each counts for itself.
+    pub redis: Option<Redis>,
     /// What tokens say.
     pub tokens: Tokens,
     /// What signs them.
@@ -45,6 +52,8 @@ pub struct Settings {
     pub passwords: Passwords,
     /// How guessing is slowed down; `None` where it is not.
     pub limits: Option<Limits>,
+    /// How devices are known; `None` where they are not, or where no limit holds.
+    pub devices: Option<Devices>,
     /// What is logged.
     pub log: Log,
     /// What is accepted but should be known at every start.
@@ -60,7 +69,7 @@ pub enum Environment {
     Test,
     /// Before production.
     Staging,
-    /// In earnest: plain HTTP is refused.
+    /// In earnest: what is unsafe is refused.
     Production,
 }
 
@@ -73,8 +82,18 @@ pub struct Listen {
     pub port: u16,
     /// A prefix of the routes; empty for none.
     pub base_path: String,
-    /// The proxies that terminate TLS.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Whose word is taken about where requests come from.
+    pub trust: Trust,
+    /// The certificate to serve HTTPS with; `None` serves plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// The origins whose pages may read answers.
+    pub origins: AllowedOrigins,
+    /// How long a request may go without an answer.
+    pub request_timeout: Duration,
+    /// How many connections may be open.
+    pub max_connections: usize,
+    /// How many of them one address may have.
+    pub max_connections_per_address: usize,
     /// How many threads serve; `None` is one for each CPU core.
     pub workers: Option<usize>,
     /// How long a shutdown waits.
@@ -85,6 +104,14 @@ impl Listen {
     /// The address and port to bind.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host, self.port)
+    }
+
+    /// The scheme of the server's own addresses.
+    pub const fn scheme(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "https",
+            None => "http",
+        }
     }
 }
 
@@ -97,6 +124,15 @@ pub struct Database {
     pub readers: u32,
     /// Who applies migrations.
     pub migration: Migration,
+}
+
+/// Where instances share their counters.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// Where it is.
+    pub url: RedisUrl,
+    /// How long a request waits for it.
+    pub timeout: Duration,
 }
 
 /// Who applies migrations.
@@ -169,6 +205,15 @@ pub struct Passwords {
     pub master_key: Option<Password>,
 }
 
+/// How devices are known.
+#[derive(Debug, Clone)]
+pub struct Devices {
+    /// For how long after a sign-in.
+    pub lifetime: Seconds,
+    /// What their notes are sealed with; `None` where that lies beside the keys or follows from them.
+    pub secret: Option<DeviceSecret>,
+}
+
 impl Passwords {
     /// What is held against a new password.
     pub const fn rules(&self) -> NewPasswordRules {
@@ -233,20 +278,20 @@ impl Settings {
         reading::validate(&layers, problems).map_err(WrongSettings)
     }
 
-    /// Whether this server may be reached as it is configured: in production never over plain HTTP, unless a
-    /// proxy that terminates TLS is named (RFC 6749 section 3.2).
+    /// Whether this server may serve as it is configured: in production, only where all of it is safe in earnest.
     ///
     /// # Errors
-    /// What to do about it.
-    pub fn check_transport(&self) -> Result<(), WrongSettings> {
-        if self.environment == Environment::Production && self.listen.trusted_proxies.is_empty() {
-            return Err(WrongSettings(vec![Problem::new(
-                "AUTH_SERVICE__TRUSTED_PROXIES",
-                "must name the proxies that terminate TLS, since ENVIRONMENT is production and this version serves \
-                 plain HTTP only; tokens and passwords never travel in the clear (RFC 6749 section 3.2)",
-            )]));
+    /// All that is not, and what to do about it.
+    pub fn check_for_serving(&self) -> Result<(), WrongSettings> {
+        let problems = match self.environment {
+            Environment::Production => production::problems(self),
+            Environment::Development | Environment::Test | Environment::Staging => Vec::new(),
+        };
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(WrongSettings(problems))
         }
-        Ok(())
     }
 }
 

@@ -4,21 +4,27 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use auth_domain::claims::Issuer;
+use auth_domain::device::DeviceSecret;
 use auth_domain::password::{HashScheme, Pace, PasswordPolicy};
 use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
 use auth_jwt::{KeyBits, Kid};
+use auth_redis::RedisUrl;
 use auth_storage::DatabaseUrl;
 use secrecy::ExposeSecret;
 
+use crate::http::client_address::{AddressHeader, Trust};
+use crate::http::tls::TlsFiles;
+
 use super::layers::{Layers, Source, Sourced};
 use super::problem::Problem;
+use super::production;
 use super::table::{Key, Secrecy, Support};
 use super::values::{self, Parsed};
 use super::{
-    Database, Environment, KeyPlace, Keys, Listen, Log, LogFormat, LogLevel, Migration, Passwords, Settings,
-    Tokens,
+    Database, Devices, Environment, KeyPlace, Keys, Listen, Log, LogFormat, LogLevel, Migration, Passwords,
+    Redis, Settings, Tokens,
 };
 
 /// Validates all settings that could be read, beside the problems of those that could not.
@@ -49,22 +55,34 @@ impl Reading<'_> {
         let environment = self.value(Key::Environment, values::one_of(ENVIRONMENTS));
         let listen = self.listen();
         let database = self.database();
+        let redis = self.redis();
         let tokens = self.tokens();
         let keys = self.keys();
         let passwords = self.passwords();
         let limits = self.limits();
+        let devices = self.devices();
         let log = self.log();
-        Ok(Settings {
+        let limits = limits?;
+        let mut settings = Settings {
             environment: environment?,
             listen: listen?,
             database: database?,
+            redis: redis?,
             tokens: tokens?,
             keys: keys?,
             passwords: passwords?,
-            limits: limits?,
+            devices: devices?.filter(|_| limits.is_some()),
+            limits,
             log: log?,
-            warnings: self.warnings(),
-        })
+            warnings: self.idle_redis(limits.as_ref()).into_iter().collect(),
+        };
+        if settings.environment == Environment::Production {
+            let more = production::warnings(&settings);
+            settings
+                .warnings
+                .extend(self.nobodys_issuer().into_iter().chain(more));
+        }
+        Ok(settings)
     }
 
     fn refuse_what_is_not_supported(&mut self) {
@@ -81,41 +99,72 @@ impl Reading<'_> {
         self.problems.extend(refused);
     }
 
-    fn warnings(&self) -> Vec<Problem> {
-        let mut warnings: Vec<_> = Key::ALL
-            .iter()
-            .filter_map(|key| match (key.entry().support, self.layers.find(*key)) {
-                (Support::Unused(meaning), Some(sourced)) => Some(Problem::new(
-                    place(*key, &sourced.source),
-                    format!("is not used by this version: {meaning}"),
-                )),
-                _ => None,
-            })
-            .collect();
-        if let Some(proxies) = self.layers.find(Key::TrustedProxies) {
-            warnings.push(Problem::new(
-                place(Key::TrustedProxies, &proxies.source),
-                "X-Forwarded-For is not read by this version: limits by address count all clients of a proxy as one",
-            ));
-        }
-        warnings
+    /// A Redis that nothing is counted in.
+    fn idle_redis(&self, limits: Option<&Limits>) -> Option<Problem> {
+        let redis = self.layers.find(Key::RedisUrl)?;
+        limits.is_none().then(|| {
+            let fault =
+                "has nothing to do: ENABLE_RATE_LIMITING is false, so there are no counters to be shared";
+            Problem::new(place(Key::RedisUrl, &redis.source), fault)
+        })
+    }
+
+    /// An issuer that nobody has set is somebody else's.
+    fn nobodys_issuer(&self) -> Option<Problem> {
+        let issuer = self.layers.find(Key::JwtIssuer)?;
+        (issuer.source == Source::Default).then(|| {
+            let fault = "is not set: tokens are issued in the name of https://auth.codelab.local";
+            Problem::new(place(Key::JwtIssuer, &issuer.source), fault)
+        })
     }
 
     fn listen(&mut self) -> Result<Listen, Noted> {
         let host = self.value(Key::Host, values::host);
         let port = self.value(Key::Port, values::port);
         let base_path = self.optional(Key::BasePath, values::base_path);
-        let trusted_proxies = self.optional(Key::TrustedProxies, values::networks);
+        let trust = self.trust();
+        let tls = self.tls();
+        let origins = self.optional(Key::CorsAllowedOrigins, values::origins);
+        let request_timeout = self.value(Key::RequestTimeout, values::seconds(1..=300));
+        let max_connections = self.value(Key::MaxConnections, values::count(1..=1_000_000));
+        let per_address = self.value(Key::MaxConnectionsPerAddress, values::count(1..=1_000_000));
         let workers = self.optional(Key::Workers, values::count(1..=256));
         let shutdown_timeout = self.value(Key::ShutdownTimeout, values::seconds(0..=3_600));
         Ok(Listen {
             host: host?,
             port: port?,
             base_path: base_path?.unwrap_or_default(),
-            trusted_proxies: trusted_proxies?.unwrap_or_default(),
+            trust: trust?,
+            tls: tls?,
+            origins: origins?.unwrap_or_default(),
+            request_timeout: Duration::from_secs(request_timeout?.get().into()),
+            max_connections: max_connections?,
+            max_connections_per_address: per_address?,
             workers: workers?,
             shutdown_timeout: Duration::from_secs(shutdown_timeout?.get().into()),
         })
+    }
+
+    fn trust(&mut self) -> Result<Trust, Noted> {
+        let proxies = self.optional(Key::TrustedProxies, values::networks);
+        let header = self.value(Key::ClientAddressHeader, values::one_of(ADDRESS_HEADERS));
+        let exempt = self.optional(Key::RateLimitExemptNetworks, values::networks);
+        Ok(Trust {
+            proxies: proxies?.unwrap_or_default(),
+            header: header?,
+            exempt: exempt?.unwrap_or_default(),
+        })
+    }
+
+    fn tls(&mut self) -> Result<Option<TlsFiles>, Noted> {
+        let certificate = self.optional(Key::TlsCertPath, values::path)?;
+        let key = self.optional(Key::TlsKeyPath, values::path)?;
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(self.note(Key::TlsCertPath, "needs TLS_KEY_PATH beside it".to_owned())),
+            (None, Some(_)) => Err(self.note(Key::TlsKeyPath, "needs TLS_CERT_PATH beside it".to_owned())),
+        }
     }
 
     fn database(&mut self) -> Result<Database, Noted> {
@@ -133,6 +182,14 @@ impl Reading<'_> {
                 Migration::ByHand
             },
         })
+    }
+
+    fn redis(&mut self) -> Result<Option<Redis>, Noted> {
+        let url = self.optional(Key::RedisUrl, |text| {
+            RedisUrl::parse(text).map_err(|fault| fault.to_string())
+        });
+        let timeout = self.value(Key::RedisTimeout, values::milliseconds(5..=5_000))?;
+        Ok(url?.map(|url| Redis { url, timeout }))
     }
 
     fn tokens(&mut self) -> Result<Tokens, Noted> {
@@ -161,9 +218,18 @@ impl Reading<'_> {
         let audience = self.value(Key::JwtAudience, values::text);
         let clock_skew = self.value(Key::ClockSkew, values::seconds(0..=300));
         let not_before_leeway = self.value(Key::NotBeforeLeeway, values::seconds(0..=300));
+        let (url, audience) = (url?, audience?);
+        if url == audience {
+            return Err(self.note(
+                Key::JwtAudience,
+                "must differ from JWT_ISSUER, which is the audience of refresh tokens: a service would take one for an \
+                 access token"
+                    .to_owned(),
+            ));
+        }
         Ok(Issuer {
-            url: url?,
-            audience: audience?,
+            url,
+            audience,
             not_before_leeway: not_before_leeway?,
             clock_skew: clock_skew?,
         })
@@ -266,6 +332,19 @@ impl Reading<'_> {
         Ok(is_on?.then_some(limits))
     }
 
+    fn devices(&mut self) -> Result<Option<Devices>, Noted> {
+        let are_known = self.value(Key::KnownDevices, values::truth);
+        let lifetime = self.value(Key::DeviceLifetime, values::seconds(60..=31_622_400));
+        let secret = self.optional(Key::DeviceSecret, |text| {
+            DeviceSecret::parse(text).ok_or_else(|| "must be 64 hexadecimal digits".to_owned())
+        });
+        let devices = Devices {
+            lifetime: lifetime?,
+            secret: secret?,
+        };
+        Ok(are_known?.then_some(devices))
+    }
+
     fn log(&mut self) -> Result<Log, Noted> {
         let level = self.value(Key::LogLevel, values::one_of(LEVELS));
         let format = self.value(Key::LogFormat, values::one_of(FORMATS));
@@ -342,6 +421,11 @@ const ENVIRONMENTS: &[(&str, Environment)] = &[
     ("test", Environment::Test),
     ("staging", Environment::Staging),
     ("production", Environment::Production),
+];
+
+const ADDRESS_HEADERS: &[(&str, AddressHeader)] = &[
+    ("x-forwarded-for", AddressHeader::XForwardedFor),
+    ("forwarded", AddressHeader::Forwarded),
 ];
 
 const RSA_BITS: &[(&str, KeyBits)] = &[

@@ -54,8 +54,6 @@ pub enum Support {
     Ready,
     /// It can't, so setting it stops the start: better no server than one that is not as it was ordered.
     Refused,
-    /// It can't, but the server does without it safely, and says so at every start.
-    Unused(&'static str),
 }
 
 /// A heading of the reference.
@@ -135,12 +133,12 @@ macro_rules! settings {
 }
 
 use Fallback::{Unset, Value};
-use Support::{Ready, Refused, Unused};
+use Support::{Ready, Refused};
 
 settings! {
     Environment "ENVIRONMENT" Server Open Ready;
         takes "`development`, `test`, `staging` or `production`"; default Value("development");
-        "Where the server runs. `production` refuses plain HTTP unless `TRUSTED_PROXIES` names who terminates TLS. Read without the prefix too."
+        "Where the server runs. `production` refuses to start on settings that are unsafe in earnest, such as plain HTTP without `TRUSTED_PROXIES`. Read without the prefix too."
     Host "HOST" Server Open Ready;
         takes "an IP address, or `localhost`"; default Value("127.0.0.1");
         "The address to listen on. `0.0.0.0` is every IPv4 address of the machine."
@@ -152,22 +150,34 @@ settings! {
         "A prefix under which every route is served as well, for clients whose base URL ends in one."
     TrustedProxies "TRUSTED_PROXIES" Server Open Ready;
         takes "networks such as `10.0.0.0/8`, separated by commas"; default Unset("nobody is trusted");
-        "The proxies that terminate TLS before this server. Their `X-Forwarded-For` is not read yet: limits count by the peer's address."
+        "The proxies before this server. What they say about where a request came from is believed; what anybody else says is not."
+    ClientAddressHeader "CLIENT_ADDRESS_HEADER" Server Open Ready;
+        takes "`x-forwarded-for` or `forwarded`"; default Value("x-forwarded-for");
+        "The one header that trusted proxies write the client's address into: `X-Forwarded-For` with `X-Forwarded-Proto`, or `Forwarded` (RFC 7239). The other one is not read, since a proxy passes it on as the client wrote it."
     Workers "WORKERS" Server Open Ready;
         takes "1 to 256"; default Unset("one for each CPU core");
         "How many threads serve requests."
     ShutdownTimeout "SHUTDOWN_TIMEOUT" Server Open Ready;
         takes "seconds, 0 to 3600"; default Value("30");
         "How long a shutdown waits for requests that have begun."
-    TlsCertPath "TLS_CERT_PATH" Server Open Refused;
-        takes "a file"; default Unset("plain HTTP");
-        "The certificate to serve TLS with."
-    TlsKeyPath "TLS_KEY_PATH" Server Open Refused;
-        takes "a file"; default Unset("plain HTTP");
-        "The key of that certificate."
-    CorsAllowedOrigins "CORS_ALLOWED_ORIGINS" Server Open Refused;
-        takes "origins, separated by commas"; default Unset("none");
-        "The origins whose pages may call the server from a browser."
+    RequestTimeout "REQUEST_TIMEOUT" Server Open Ready;
+        takes "seconds, 1 to 300"; default Value("10");
+        "How long a request may go without an answer before that is 503. What it has begun is carried to its end all the same."
+    MaxConnections "MAX_CONNECTIONS" Server Open Ready;
+        takes "1 to 1000000"; default Value("10000");
+        "How many connections may be open; one more is closed at once."
+    MaxConnectionsPerAddress "MAX_CONNECTIONS_PER_ADDRESS" Server Open Ready;
+        takes "1 to 1000000"; default Value("1024");
+        "How many of them one address may have (an IPv6 /64 counts as one). `TRUSTED_PROXIES` are not held to it."
+    TlsCertPath "TLS_CERT_PATH" Server Open Ready;
+        takes "a PEM file"; default Unset("plain HTTP");
+        "The certificate to serve HTTPS with, and after it those that lead to its issuer. Read again when it changes, and on SIGHUP. `TLS_KEY_PATH` belongs to it."
+    TlsKeyPath "TLS_KEY_PATH" Server Open Ready;
+        takes "a PEM file"; default Unset("plain HTTP");
+        "The private key of that certificate, of mode 0600 or 0640."
+    CorsAllowedOrigins "CORS_ALLOWED_ORIGINS" Server Open Ready;
+        takes "origins such as `https://app.example.com`, separated by commas, or `*`"; default Unset("none");
+        "The origins whose pages may call the server from a browser, and send it cookies. `*` is every origin, without cookies, and not for production."
 
     DbUrl "DB_URL" Storage Url Ready;
         takes "`sqlite:///FILE` (`sqlite:////FILE` is absolute)"; default Value("sqlite:///data/auth.db");
@@ -181,9 +191,12 @@ settings! {
     DbReadUrl "DB_READ_URL" Storage Url Refused;
         takes "a PostgreSQL URL"; default Unset("everything is read from `DB_URL`");
         "A replica for queries that may be a little behind."
-    RedisUrl "REDIS_URL" Storage Url Unused("counters are kept in this process; with several instances each counts for itself");
-        takes "a Redis URL"; default Unset("counters are kept in the process");
-        "Where several instances share their counters. Accepted but not used by this version, which says so at every start."
+    RedisUrl "REDIS_URL" Storage Url Ready;
+        takes "`redis://:PASSWORD@HOST:6379/0` or `unix:///FILE?db=0`"; default Unset("counters are kept in the process");
+        "Where several instances share their counters. Each deployment has a database of its own there. TLS (`rediss://`) is refused."
+    RedisTimeout "REDIS_TIMEOUT" Storage Open Ready;
+        takes "milliseconds, 5 to 5000"; default Value("50");
+        "How long a request waits for Redis at most; after that it is taken for lost, until a probe finds it back."
 
     JwtIssuer "JWT_ISSUER" Tokens Open Ready;
         takes "an http or https URL without query and fragment, its path of letters, digits, `-`, `_`, `.` and `~`"; default Value("https://auth.codelab.local");
@@ -272,6 +285,19 @@ settings! {
     RefreshRateLimit "REFRESH_RATE_LIMIT" Limits Open Ready;
         takes "1 to 100000000"; default Value("6000");
         "Refresh grants a minute from one address."
+    RateLimitExemptNetworks "RATE_LIMIT_EXEMPT_NETWORKS" Limits Open Ready;
+        takes "networks such as `192.0.2.0/24`, separated by commas"; default Unset("none");
+        "Networks that the limits by address do not hold for. Those by user name do."
+
+    KnownDevices "KNOWN_DEVICES" Limits Open Ready;
+        takes "`true` or `false`"; default Value("true");
+        "Whether a device that somebody has signed in from keeps a budget of its own for that account, so that guesses from elsewhere lock its owner out of nothing. The client shows it by a cookie; one that keeps none shares the account's budget."
+    DeviceLifetime "DEVICE_LIFETIME" Limits Open Ready;
+        takes "seconds, 60 to 31622400"; default Value("15552000");
+        "How long a device is known after the last sign-in from it."
+    DeviceSecret "DEVICE_SECRET" Limits Secret Ready;
+        takes "64 hexadecimal digits, the same for all instances"; default Unset("the file `device.secret` in `KEYS_DIR`, made at the first start; with `PRIVATE_KEY_PATH`, derived from that key");
+        "What the cookies of known devices are sealed with. Needed where instances share no folder of keys."
 
     LogLevel "LOG_LEVEL" Telemetry Open Ready;
         takes "`error`, `warn`, `info`, `debug` or `trace`"; default Value("info");

@@ -163,9 +163,16 @@ fn the_settings_of_the_older_service_are_understood() {
     "postgresql://h/db",
     "not available in this version"
 )]
-#[case("AUTH_SERVICE__TLS_CERT_PATH", "/c.pem", "not available in this version")]
-#[case("AUTH_SERVICE__TLS_KEY_PATH", "/k.pem", "not available in this version")]
-#[case("AUTH_SERVICE__CORS_ALLOWED_ORIGINS", "*", "not available in this version")]
+#[case("AUTH_SERVICE__CORS_ALLOWED_ORIGINS", "null", "'null' is none")]
+#[case(
+    "AUTH_SERVICE__CLIENT_ADDRESS_HEADER",
+    "x-real-ip",
+    "x-forwarded-for, forwarded"
+)]
+#[case("AUTH_SERVICE__RATE_LIMIT_EXEMPT_NETWORKS", "our office", "must be networks")]
+#[case("AUTH_SERVICE__REQUEST_TIMEOUT", "0", "from 1 to 300")]
+#[case("AUTH_SERVICE__MAX_CONNECTIONS", "0", "from 1 to 1000000")]
+#[case("AUTH_SERVICE__MAX_CONNECTIONS_PER_ADDRESS", "many", "from 1 to 1000000")]
 #[case("AUTH_SERVICE__METRICS_ADDR", "127.0.0.1:9", "not available in this version")]
 #[case("AUTH_SERVICE__OTLP_ENDPOINT", "http://h", "not available in this version")]
 fn a_wrong_setting_is_named_with_what_would_be_right(
@@ -247,7 +254,7 @@ fn a_settings_file_may_hold_texts_numbers_truths_and_lists() {
     assert_eq!(settings.tokens.issuer.clock_skew, Seconds::ZERO);
     assert_eq!(settings.tokens.password_grant, PasswordGrant::Off);
     assert_eq!(settings.tokens.reuse_revokes, ReuseRevokes::UserClient);
-    assert_eq!(settings.listen.trusted_proxies.len(), 2);
+    assert_eq!(settings.listen.trust.proxies.len(), 2);
 }
 
 #[rstest]
@@ -304,27 +311,182 @@ fn a_key_pair_goes_with_its_own_name_and_without_rotation() {
 }
 
 #[test]
-fn what_is_accepted_but_not_used_is_a_warning() {
-    let settings = load(&[
-        ("AUTH_SERVICE__REDIS_URL", "redis://:pencil@h/0"),
-        ("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.0/8"),
-    ]);
-    let warnings: Vec<_> = settings.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+fn redis_is_read_and_named_where_it_has_nothing_to_do() {
+    let url = ("AUTH_SERVICE__REDIS_URL", "redis://:pencil@h/0");
+    let settings = load(&[url, ("AUTH_SERVICE__REDIS_TIMEOUT", "120")]);
+    assert_eq!(
+        settings.redis.map(|redis| redis.timeout),
+        Some(Duration::from_millis(120))
+    );
+    assert!(settings.warnings.is_empty());
+    assert!(load(&[]).redis.is_none());
+    let idle = load(&[url, ("AUTH_SERVICE__ENABLE_RATE_LIMITING", "false")]);
+    let warnings: Vec<_> = idle.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("AUTH_SERVICE__REDIS_URL") && !warnings[0].contains("pencil"));
-    assert!(warnings[1].contains("X-Forwarded-For"));
 }
 
 #[test]
-fn production_refuses_plain_http_unless_a_proxy_is_named() {
-    let refused = load(&[("ENVIRONMENT", "production")]).check_transport();
-    assert!(refused.unwrap_err().to_string().contains("TRUSTED_PROXIES"));
-    let behind_proxy = load(&[
+fn a_redis_that_can_not_be_used_as_told_stops_the_start() {
+    for (url, right) in [
+        ("rediss://:pencil@h:6380/0", "TLS"),
+        ("http://pencil", "must be a URL such as redis://"),
+    ] {
+        let complaint = complaint(&[("AUTH_SERVICE__REDIS_URL", url)]);
+        assert!(
+            complaint.contains(right) && !complaint.contains("pencil"),
+            "{complaint}"
+        );
+    }
+}
+
+/// What production needs at the least.
+const IN_EARNEST: [(&str, &str); 3] = [
+    ("ENVIRONMENT", "production"),
+    ("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.1, fd00::/8"),
+    ("AUTH_SERVICE__JWT_ISSUER", "https://auth.example.com"),
+];
+
+#[test]
+fn production_needs_https_or_a_proxy_that_has_it() {
+    let refused = load(&[("ENVIRONMENT", "production")]).check_for_serving();
+    let said = refused.unwrap_err().to_string();
+    assert!(
+        said.contains("TLS_CERT_PATH") && said.contains("TRUSTED_PROXIES"),
+        "{said}"
+    );
+    assert_eq!(load(&IN_EARNEST).check_for_serving(), Ok(()));
+    assert_eq!(load(&IN_EARNEST).warnings, []);
+    let with_certificate = load(&[
+        ("ENVIRONMENT", "production"),
+        ("AUTH_SERVICE__TLS_CERT_PATH", "/cert.pem"),
+        ("AUTH_SERVICE__TLS_KEY_PATH", "/key.pem"),
+    ]);
+    assert_eq!(with_certificate.check_for_serving(), Ok(()));
+    assert_eq!(load(&[]).check_for_serving(), Ok(()));
+}
+
+#[rstest]
+#[case::all_ipv4("TRUSTED_PROXIES", "0.0.0.0/0", "too wide")]
+#[case::all_ipv6("TRUSTED_PROXIES", "10.0.0.1,::/0", "too wide")]
+#[case::half_of_it("TRUSTED_PROXIES", "128.0.0.0/1", "too wide")]
+#[case::exempt("RATE_LIMIT_EXEMPT_NETWORKS", "0.0.0.0/0", "too wide")]
+#[case::any_origin("CORS_ALLOWED_ORIGINS", "*", "must list")]
+#[case::plain_issuer("JWT_ISSUER", "http://auth.example.com", "https")]
+#[case::no_limits("ENABLE_RATE_LIMITING", "false", "must be true")]
+#[case::weak_master_key("MASTER_KEY", "Password123!", "weak")]
+fn production_refuses_what_is_unsafe_in_earnest(#[case] name: &str, #[case] value: &str, #[case] word: &str) {
+    let full = format!("AUTH_SERVICE__{name}");
+    let wrong = |environment| {
+        let mut variables = IN_EARNEST.to_vec();
+        variables.retain(|(name, _)| *name != full && *name != "ENVIRONMENT");
+        variables.extend([(full.as_str(), value), ("ENVIRONMENT", environment)]);
+        load(&variables).check_for_serving()
+    };
+    let WrongSettings(problems) = wrong("production").unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].place, full);
+    assert!(problems[0].fault.contains(word), "{}", problems[0].fault);
+    assert_eq!(wrong("staging"), Ok(()));
+}
+
+#[test]
+fn production_says_all_that_is_unsafe_at_once() {
+    let refused = load(&[
+        ("ENVIRONMENT", "production"),
+        ("AUTH_SERVICE__CORS_ALLOWED_ORIGINS", "*"),
+        ("AUTH_SERVICE__JWT_ISSUER", "http://auth.example.com"),
+        ("AUTH_SERVICE__ENABLE_RATE_LIMITING", "false"),
+    ])
+    .check_for_serving();
+    assert_eq!(refused.unwrap_err().0.len(), 4);
+}
+
+#[test]
+fn production_warns_of_what_is_unwise_only() {
+    let settings = load(&[
         ("ENVIRONMENT", "production"),
         ("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.1"),
+        ("AUTH_SERVICE__LOG_LEVEL", "debug"),
     ]);
-    assert_eq!(behind_proxy.check_transport(), Ok(()));
-    assert_eq!(load(&[]).check_transport(), Ok(()));
+    let places: Vec<_> = settings
+        .warnings
+        .iter()
+        .map(|warning| warning.place.as_str())
+        .collect();
+    assert_eq!(places, ["AUTH_SERVICE__JWT_ISSUER", "AUTH_SERVICE__LOG_LEVEL"]);
+    assert_eq!(settings.check_for_serving(), Ok(()));
+}
+
+#[test]
+fn a_certificate_and_its_key_go_together() {
+    for (name, other) in [
+        ("TLS_CERT_PATH", "TLS_KEY_PATH"),
+        ("TLS_KEY_PATH", "TLS_CERT_PATH"),
+    ] {
+        let said = complaint(&[(&format!("AUTH_SERVICE__{name}"), "/a.pem")]);
+        assert!(
+            said.contains(&format!("AUTH_SERVICE__{name}: needs {other}")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn the_audience_of_access_tokens_is_not_that_of_refresh_tokens() {
+    let said = complaint(&[
+        ("AUTH_SERVICE__JWT_ISSUER", "https://auth.example.com"),
+        ("AUTH_SERVICE__JWT_AUDIENCE", "https://auth.example.com"),
+    ]);
+    assert!(said.contains("must differ from JWT_ISSUER"), "{said}");
+}
+
+#[rstest]
+#[case::one("https://app.example.com", true)]
+#[case::with_a_port("http://localhost:3000", true)]
+#[case::address("http://127.0.0.1:3000", true)]
+#[case::ipv6("http://[::1]:3000", true)]
+#[case::several("https://a.example, https://b.example", true)]
+#[case::null("null", false)]
+#[case::all_among_others("https://a.example,*", false)]
+#[case::wildcard_host("https://*.example.com", false)]
+#[case::slash("https://app.example.com/", false)]
+#[case::path("https://app.example.com/app", false)]
+#[case::query("https://app.example.com?x", false)]
+#[case::user("https://a@app.example.com", false)]
+#[case::upper_case("https://App.example.com", false)]
+#[case::own_port("https://app.example.com:443", false)]
+#[case::own_port_of_http("http://app.example.com:80", false)]
+#[case::leading_zero("https://app.example.com:0443", false)]
+#[case::no_host("https://", false)]
+#[case::empty_port("https://a.example:", false)]
+#[case::other_scheme("app://a.example", false)]
+#[case::long_ipv6("http://[0:0:0:0:0:0:0:1]:3000", false)]
+fn origins_are_written_as_browsers_send_them(#[case] text: &str, #[case] is_good: bool) {
+    assert_eq!(values::origins(text).is_ok(), is_good);
+}
+
+#[test]
+fn all_origins_are_a_word_of_their_own() {
+    assert_eq!(values::origins("*"), Ok(AllowedOrigins::Any));
+    assert_eq!(
+        values::origins("https://a.example"),
+        Ok(AllowedOrigins::These(vec!["https://a.example".to_owned()]))
+    );
+}
+
+#[test]
+fn a_settings_file_is_an_ordinary_file() {
+    for path in ["/dev/zero", "/dev/null", "/"] {
+        let sources = Sources {
+            config_file: Some(path.into()),
+            ..Sources::default()
+        };
+        let said = Settings::load(&sources).unwrap_err().to_string();
+        assert!(said.contains("it is no ordinary file"), "{said}");
+        let said = complaint(&[("AUTH_SERVICE__MASTER_KEY_FILE", path)]);
+        assert!(said.contains("it is no ordinary file"), "{said}");
+    }
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Reads one value each: from a text to a validated type, or to a sentence that says what is right.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use auth_domain::time::Seconds;
 use ipnet::IpNet;
+
+use crate::http::cors::AllowedOrigins;
 
 /// What a parser answers: the value, or what would be right.
 pub type Parsed<T> = Result<T, String>;
@@ -178,6 +180,56 @@ fn network(part: &str) -> Option<IpNet> {
     part.parse::<IpNet>()
         .ok()
         .or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// Origins as browsers write them (RFC 6454 section 6.2), separated by commas or white space; or `*` for all.
+pub fn origins(text: &str) -> Parsed<AllowedOrigins> {
+    let parts: Vec<_> = text.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+    if parts == ["*"] {
+        return Ok(AllowedOrigins::Any);
+    }
+    if let Some(wrong) = parts.iter().find(|part| !is_origin(part)) {
+        return Err(format!(
+            "must be origins as browsers send them, such as https://app.example.com or http://localhost:3000, in lower \
+             case, without a path, a slash at the end or the scheme's own port, separated by commas; or * alone; \
+             '{wrong}' is none"
+        ));
+    }
+    Ok(AllowedOrigins::These(
+        parts.into_iter().map(str::to_owned).collect(),
+    ))
+}
+
+fn is_origin(text: &str) -> bool {
+    let (authority, own_port) = match text.split_once("://") {
+        Some(("https", authority)) => (authority, 443),
+        Some(("http", authority)) => (authority, 80),
+        _ => return false,
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    // As it is written when it is read: no leading zero, and not the port that goes without saying.
+    let is_port = |text: &str| {
+        text.parse()
+            .is_ok_and(|port: u16| port != own_port && port.to_string() == text)
+    };
+    is_host(host) && port.is_none_or(is_port)
+}
+
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address
+            .parse()
+            .is_ok_and(|read: Ipv6Addr| read.to_string() == address),
+        None => {
+            let is_plain = |byte: u8| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'_')
+            };
+            !text.is_empty() && text.bytes().all(is_plain)
+        }
+    }
 }
 
 /// A URL with its user name and password, if it has any, replaced.

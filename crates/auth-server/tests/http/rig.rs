@@ -14,7 +14,7 @@ use auth_domain::client::{Client, WireProfile};
 use auth_domain::password::Pace;
 use auth_domain::ports::{PasswordHasher, StoreProbe, TokenSigner};
 use auth_domain::token_service::{Ports, TokenService};
-use auth_server::http::{self, Services, State};
+use auth_server::http::{self, HttpSettings, Services, State};
 use auth_server::telemetry::Telemetry;
 use auth_testkit::{TestBed, build};
 use metrics_exporter_prometheus::PrometheusRecorder;
@@ -32,7 +32,7 @@ pub(crate) const CONFIDENTIAL_FLUTTER: &str = "confidential-flutter";
 pub(crate) struct Rig {
     pub(crate) bed: TestBed,
     state: Data<State>,
-    base_path: &'static str,
+    settings: HttpSettings,
     recorder: PrometheusRecorder,
 }
 
@@ -82,6 +82,7 @@ impl Rig {
             tokens,
             signer,
             store,
+            redis: None,
             clock: Arc::new(bed.clock.clone()),
             random: Arc::new(bed.random.clone()),
             pace: Pace::default(),
@@ -92,7 +93,7 @@ impl Rig {
         Self {
             bed,
             state,
-            base_path: "",
+            settings: HttpSettings::default(),
             recorder,
         }
     }
@@ -103,14 +104,21 @@ impl Rig {
     }
 
     /// This rig, under a prefix as well.
-    pub(crate) fn at(self, base_path: &'static str) -> Self {
-        Self { base_path, ..self }
+    pub(crate) fn at(mut self, base_path: &str) -> Self {
+        base_path.clone_into(&mut self.settings.base_path);
+        self
+    }
+
+    /// This rig, set otherwise.
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut HttpSettings)) -> Self {
+        change(&mut self.settings);
+        self
     }
 
     /// Sends a request from 192.0.2.1.
     pub(crate) async fn send(&self, request: TestRequest) -> Reply {
         let _current = metrics::set_default_local_recorder(&self.recorder);
-        let app = init_service(http::app(self.state.clone(), self.base_path)).await;
+        let app = init_service(http::app(self.state.clone(), &self.settings)).await;
         let peer: SocketAddr = "192.0.2.1:50000".parse().unwrap();
         let response: HttpResponse<BoxBody> =
             match try_call_service(&app, request.peer_addr(peer).to_request()).await {
@@ -124,7 +132,7 @@ impl Rig {
     /// Sends a form, and hangs up as soon as the work has begun; then lets the work go on.
     pub(crate) async fn post_and_hang_up(&self, form: &str) {
         let _current = metrics::set_default_local_recorder(&self.recorder);
-        let app = init_service(http::app(self.state.clone(), self.base_path)).await;
+        let app = init_service(http::app(self.state.clone(), &self.settings)).await;
         let peer: SocketAddr = "192.0.2.1:50000".parse().unwrap();
         {
             let mut reply = pin!(try_call_service(

@@ -21,15 +21,15 @@ fn start(bed: &TestBed) -> (SocketAddr, ServerHandle) {
         tokens: bed.service(),
         signer: Arc::new(bed.signer.clone()),
         store: Arc::new(bed.store.clone()),
+        redis: None,
         clock: Arc::new(bed.clock.clone()),
         random: Arc::new(bed.random.clone()),
         pace: Pace::default(),
         gauges: Arc::new(|| ()),
     };
     let settings = HttpSettings {
-        base_path: String::new(),
-        workers: 1,
         shutdown_timeout: Duration::from_secs(5),
+        ..HttpSettings::default()
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
