@@ -1,13 +1,13 @@
 # The commands of a developer's day. `make` alone lists them; each installs what it needs and is not there yet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage mutants fuzz bench docs fmt clean
+.PHONY: help run test test-security check coverage mutants fuzz bench docs fmt clean
 
 # dev: built in half the time; release: what is to be deployed, and the only one to measure.
 PROFILE ?= release
 
 help: ## List these commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 run: ## Build the server and start it on port 8003 (PROFILE=dev builds in half the time)
 	@.ci/install run
@@ -16,6 +16,10 @@ run: ## Build the server and start it on port 8003 (PROFILE=dev builds in half t
 test: ## Run every test
 	@.ci/install test
 	@.ci/test
+
+test-security: ## Try every threat of tests/threats.toml against the built server, at full figures; a table
+	@.ci/install security
+	@.ci/security
 
 check: ## Format, lints, documentation, dependencies, spelling
 	@.ci/install check

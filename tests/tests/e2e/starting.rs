@@ -5,6 +5,7 @@ use std::process::Output;
 
 use auth_e2e::client::Client;
 use auth_e2e::installation::{ADMIN_PASSWORD, Installation};
+use auth_e2e::scale;
 
 use crate::support::everything_in;
 
@@ -50,6 +51,88 @@ fn a_value_that_does_not_fit_is_named() {
         &installation.run(&["serve"], "").unwrap(),
         "ACCESS_TOKEN_LIFETIME",
     );
+}
+
+/// Settings that somebody got wrong, and what the refusal must name.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "AUTH_SERVICE__ACCESS_TOKEN_LIFTIME",
+        "900",
+        "ACCESS_TOKEN_LIFETIME",
+    ),
+    ("AUTH_SERVICE_DB_URL", "sqlite:///auth.db", "AUTH_SERVICE__DB_URL"),
+    (
+        "AUTH_SERVICE__ACCESS_TOKEN_LIFETIME",
+        "0",
+        "ACCESS_TOKEN_LIFETIME",
+    ),
+    (
+        "AUTH_SERVICE__ACCESS_TOKEN_LIFETIME",
+        "-1",
+        "ACCESS_TOKEN_LIFETIME",
+    ),
+    (
+        "AUTH_SERVICE__REFRESH_TOKEN_LIFETIME",
+        "30d",
+        "REFRESH_TOKEN_LIFETIME",
+    ),
+    (
+        "AUTH_SERVICE__ENABLE_RATE_LIMITING",
+        "maybe",
+        "ENABLE_RATE_LIMITING",
+    ),
+    ("AUTH_SERVICE__RATE_LIMIT_PER_IP", "0", "RATE_LIMIT_PER_IP"),
+    (
+        "AUTH_SERVICE__BRUTE_FORCE_THRESHOLD",
+        "0",
+        "BRUTE_FORCE_THRESHOLD",
+    ),
+    ("AUTH_SERVICE__JWT_ISSUER", "auth.codelab.local", "JWT_ISSUER"),
+    (
+        "AUTH_SERVICE__JWT_ISSUER",
+        "https://auth.codelab.local/?tenant=1",
+        "JWT_ISSUER",
+    ),
+    (
+        "AUTH_SERVICE__JWT_ISSUER",
+        "ftp://auth.codelab.local",
+        "JWT_ISSUER",
+    ),
+    ("AUTH_SERVICE__TRUSTED_PROXIES", "everybody", "TRUSTED_PROXIES"),
+    ("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.0/33", "TRUSTED_PROXIES"),
+    ("AUTH_SERVICE__DB_URL", "mysql://localhost/auth", "DB_URL"),
+    (
+        "AUTH_SERVICE__DB_URL",
+        "sqlite:////proc/no/such/folder/auth.db",
+        "/proc/no/such/folder",
+    ),
+    (
+        "AUTH_SERVICE__PRIVATE_KEY_PATH",
+        "/no/such/key.pem",
+        "PUBLIC_KEY_PATH",
+    ),
+    ("AUTH_SERVICE__KEYS_DIR", "/dev/null", "/dev/null"),
+    ("AUTH_SERVICE__RSA_BITS", "1024", "RSA_BITS"),
+    ("AUTH_SERVICE__PASSWORD_HASH", "md5", "PASSWORD_HASH"),
+    ("AUTH_SERVICE__LOG_LEVEL", "loud", "LOG_LEVEL"),
+    ("AUTH_SERVICE__REUSE_REVOKES", "nothing", "REUSE_REVOKES"),
+    ("AUTH_SERVICE__CLOCK_SKEW", "86400", "CLOCK_SKEW"),
+    ("ENVIRONMENT", "prod", "ENVIRONMENT"),
+    ("PORT", "65536", "PORT"),
+];
+
+#[test]
+fn mistakes_of_an_operator_stop_the_start_and_are_named() {
+    for (variable, value, named) in MISTAKES {
+        let installation = Installation::new().with(variable, value);
+        let output = installation.run(&["serve"], "").unwrap();
+        assert_says(&output, named);
+        assert!(
+            !installation.printed().contains("listening"),
+            "{variable}={value}"
+        );
+    }
+    scale::attempts(MISTAKES.len());
 }
 
 #[test]
