@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use auth_domain::client::GrantType;
 use auth_domain::id::ClientId;
+use auth_domain::introspection::Introspection;
 use auth_domain::ports::Unavailable;
 use auth_domain::refusal::{GrantFault, Refusal};
+use auth_domain::revocation::Revoked;
 use auth_domain::token_service::{Answer, Facts, Outcome, RotationResult};
 use auth_password::HashingFigures;
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
@@ -84,6 +86,67 @@ impl Telemetry {
             self.metrics.run_upkeep();
         }
     }
+
+    /// Records what a revocation came to.
+    pub fn revocation_answered(
+        &self,
+        answer: &Answer<Revoked>,
+        incoming: &Incoming,
+        status: u16,
+        took: Duration,
+    ) {
+        let result = result_of(answer, |revoked| revoked.as_str());
+        metrics::counter!(meters::REVOCATIONS, "result" => result).increment(1);
+        if let Outcome::Refused(refusal) = answer.outcome {
+            count_refusal(refusal, &answer.facts, "revocation");
+        }
+        write_line_about(&REVOCATION, answer, result, incoming, (status, took));
+    }
+
+    /// Records what an introspection came to.
+    pub fn introspection_answered(
+        &self,
+        answer: &Answer<Introspection>,
+        incoming: &Incoming,
+        status: u16,
+        took: Duration,
+    ) {
+        let result = result_of(answer, |told| match told {
+            Introspection::Active(_) => "active",
+            Introspection::Inactive => "inactive",
+        });
+        metrics::counter!(meters::INTROSPECTIONS, "result" => result).increment(1);
+        write_line_about(&INTROSPECTION, answer, result, incoming, (status, took));
+    }
+}
+
+/// What is said of requests about tokens.
+struct Words {
+    event_type: &'static str,
+    granted: &'static str,
+    refused: &'static str,
+    failed: &'static str,
+}
+
+const REVOCATION: Words = Words {
+    event_type: "token_revoke",
+    granted: "token revoked",
+    refused: "revocation refused",
+    failed: "revocation failed",
+};
+const INTROSPECTION: Words = Words {
+    event_type: "token_introspect",
+    granted: "token introspected",
+    refused: "introspection refused",
+    failed: "introspection failed",
+};
+
+fn result_of<T>(answer: &Answer<T>, granted: impl FnOnce(&T) -> &'static str) -> &'static str {
+    match &answer.outcome {
+        Outcome::Granted(content) => granted(content),
+        Outcome::Refused(_) => "refused",
+        Outcome::Unavailable(_) => "unavailable",
+    }
 }
 
 /// Records that something the server needs did not answer a request other than for a token.
@@ -97,6 +160,19 @@ pub fn outage(outage: &Unavailable, incoming: &Incoming) {
         cause,
         "unavailable"
     );
+}
+
+/// Records whether Redis is there, and how many instances shared their counters there when it last was; only where one
+/// is configured.
+pub fn redis(is_connected: bool, instances: u32) {
+    metrics::gauge!(meters::REDIS_UP).set(if is_connected { 1.0 } else { 0.0 });
+    metrics::gauge!(meters::REDIS_INSTANCES).set(f64::from(instances));
+    metrics::counter!(meters::REDIS_FALLBACKS).increment(0);
+}
+
+/// Records that a request was judged by the counters in the process, since Redis was away.
+pub fn judged_without_redis() {
+    metrics::counter!(meters::REDIS_FALLBACKS).increment(1);
 }
 
 /// Records that a refusal took longer than the time that was to hide what it took.
@@ -172,10 +248,10 @@ fn count_refusal(refusal: Refusal, facts: &Facts, grant_type: &'static str) {
 
 /// The level is part of a macro's name, and the fields are the same at each.
 macro_rules! line {
-    ($level:ident, $answer:expr, $incoming:expr, $status:expr, $took:expr, $($own:tt)*) => {{
+    ($level:ident, $event_type:expr, $answer:expr, $incoming:expr, $status:expr, $took:expr, $($own:tt)*) => {{
         let (facts, incoming) = (&$answer.facts, $incoming);
         tracing::$level!(
-            event_type = event_type($answer),
+            event_type = $event_type,
             correlation_id = &*incoming.context.correlation_id,
             trace_id = incoming.trace_id.as_deref(),
             client_id = facts.client_id.as_ref().map(ClientId::as_str),
@@ -192,46 +268,88 @@ macro_rules! line {
 }
 
 fn write_line(answer: &Answer, incoming: &Incoming, status: u16, took: Duration) {
+    let event = event_type(answer);
     match &answer.outcome {
         Outcome::Granted(granted) => {
-            line!(info, answer, incoming, status, took, scope = %granted.scope, "token issued");
-        }
-        Outcome::Refused(refusal) if is_alarming(*refusal) => {
-            line!(
-                warn,
-                answer,
-                incoming,
-                status,
-                took,
-                reason = reason(*refusal),
-                "token refused"
-            );
+            line!(info, event, answer, incoming, status, took, scope = %granted.scope, "token issued");
         }
         Outcome::Refused(refusal) => {
-            line!(
-                info,
-                answer,
-                incoming,
-                status,
-                took,
-                reason = reason(*refusal),
-                "token refused"
-            );
+            write_refusal(event, *refusal, answer, incoming, (status, took), "token refused");
         }
         Outcome::Unavailable(outage) => {
-            let cause = causes(outage);
-            line!(
-                error,
+            write_failure(
+                event,
+                outage,
                 answer,
                 incoming,
-                status,
-                took,
-                operation = outage.what,
-                cause,
-                "token request failed"
+                (status, took),
+                "token request failed",
             );
         }
     }
+}
+
+/// The line of a request about a token: the circumstances are the same, the words are others.
+fn write_line_about<T>(
+    words: &Words,
+    answer: &Answer<T>,
+    result: &'static str,
+    incoming: &Incoming,
+    (status, took): (u16, Duration),
+) {
+    match &answer.outcome {
+        Outcome::Granted(_) => {
+            let (event, granted) = (words.event_type, words.granted);
+            line!(info, event, answer, incoming, status, took, result, "{granted}");
+        }
+        Outcome::Refused(refusal) => {
+            let event = match refusal {
+                Refusal::InvalidGrant(_) => "token_invalid",
+                Refusal::RateLimited { .. } | Refusal::Locked { .. } => "rate_limit_exceeded",
+                Refusal::InvalidRequest(_)
+                | Refusal::InvalidClient(_)
+                | Refusal::UnauthorizedClient
+                | Refusal::UnsupportedGrantType
+                | Refusal::InvalidScope
+                | Refusal::Saturated { .. } => "token_refused",
+            };
+            write_refusal(event, *refusal, answer, incoming, (status, took), words.refused);
+        }
+        Outcome::Unavailable(outage) => {
+            let event = "unavailable";
+            write_failure(event, outage, answer, incoming, (status, took), words.failed);
+        }
+    }
+}
+
+fn write_refusal<T>(
+    event: &'static str,
+    refusal: Refusal,
+    answer: &Answer<T>,
+    incoming: &Incoming,
+    (status, took): (u16, Duration),
+    said: &'static str,
+) {
+    let reason = reason(refusal);
+    if is_alarming(refusal) {
+        line!(warn, event, answer, incoming, status, took, reason, "{said}");
+    } else {
+        line!(info, event, answer, incoming, status, took, reason, "{said}");
+    }
+}
+
+fn write_failure<T>(
+    event: &'static str,
+    outage: &Unavailable,
+    answer: &Answer<T>,
+    incoming: &Incoming,
+    (status, took): (u16, Duration),
+    said: &'static str,
+) {
+    let (operation, cause) = (outage.what, causes(outage));
+    line!(
+        error, event, answer, incoming, status, took, operation, cause, "{said}"
+    );
 }
 
 /// The names are those of the audit trail where there is a row of that kind.
@@ -274,7 +392,7 @@ const fn reason(refusal: Refusal) -> &'static str {
 }
 
 /// An error's causes, the nearest first.
-fn causes(outage: &Unavailable) -> String {
+pub(crate) fn causes(outage: &Unavailable) -> String {
     let mut text = outage.source.to_string();
     let mut next = outage.source.source();
     while let Some(cause) = next {

@@ -21,15 +21,24 @@ use crate::telemetry;
 const AN_HOUR: &str = "public, max-age=3600";
 const JSON: &str = "application/json";
 
+/// How a client says who it is, where a public one may ask as well.
+const OF_ANY_CLIENT: [&str; 3] = ["none", "client_secret_basic", "client_secret_post"];
+/// The same where only a confidential one may.
+const BY_SECRET: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+
 /// The server's metadata (RFC 8414 section 2): only what works.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Metadata {
     issuer: String,
     token_endpoint: String,
+    revocation_endpoint: String,
+    introspection_endpoint: String,
     jwks_uri: String,
     grant_types_supported: Vec<&'static str>,
     response_types_supported: Vec<&'static str>,
     token_endpoint_auth_methods_supported: Vec<&'static str>,
+    revocation_endpoint_auth_methods_supported: Vec<&'static str>,
+    introspection_endpoint_auth_methods_supported: Vec<&'static str>,
 }
 
 impl Metadata {
@@ -44,6 +53,8 @@ impl Metadata {
         Self {
             issuer: issuer.clone(),
             token_endpoint: under("/oauth/token"),
+            revocation_endpoint: under("/oauth/revoke"),
+            introspection_endpoint: under("/oauth/introspect"),
             jwks_uri: under("/.well-known/jwks.json"),
             grant_types_supported: GrantType::ALL
                 .iter()
@@ -52,7 +63,9 @@ impl Metadata {
                 .collect(),
             // There is no authorization endpoint, but the member is required.
             response_types_supported: Vec::new(),
-            token_endpoint_auth_methods_supported: vec!["none", "client_secret_basic", "client_secret_post"],
+            token_endpoint_auth_methods_supported: OF_ANY_CLIENT.to_vec(),
+            revocation_endpoint_auth_methods_supported: OF_ANY_CLIENT.to_vec(),
+            introspection_endpoint_auth_methods_supported: BY_SECRET.to_vec(),
         }
     }
 }

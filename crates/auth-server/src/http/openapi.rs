@@ -7,14 +7,17 @@ use serde_json::json;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{Object, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi as Document, Ref};
 use utoipa::{Modify, OpenApi, ToSchema};
 
+use super::introspect::IntrospectionResponse;
+use super::revoke::RevocationResponse;
 use super::wire::{self, ErrorResponse, Row, TokenResponse};
-use super::{discovery, operations, token};
+use super::{discovery, introspect, operations, revoke, token};
 
 /// The document as JSON, indented, the same bytes at each call.
 ///
@@ -35,6 +38,8 @@ pub fn document() -> serde_json::Result<String> {
     ),
     paths(
         token::issue,
+        revoke::revoke,
+        introspect::introspect,
         discovery::key_set,
         discovery::metadata,
         operations::health,
@@ -42,7 +47,14 @@ pub fn document() -> serde_json::Result<String> {
         operations::metrics,
         operations::openapi,
     ),
-    components(schemas(TokenForm, TokenResponse, ErrorResponse)),
+    components(schemas(
+        TokenForm,
+        TokenResponse,
+        AboutTokenForm,
+        RevocationResponse,
+        IntrospectionResponse,
+        ErrorResponse
+    )),
     modifiers(&ClientSecretByBasic, &Refusals)
 )]
 struct Api;
@@ -71,6 +83,21 @@ pub struct TokenForm {
     pub scope: Option<String>,
 }
 
+/// The parameters of a request about a token (RFC 7009 section 2.1, RFC 7662 section 2.1).
+#[derive(ToSchema)]
+pub struct AboutTokenForm {
+    /// The client, unless it authenticates by HTTP Basic.
+    #[schema(example = "codelab-flutter-app")]
+    pub client_id: Option<String>,
+    /// A confidential client's secret, unless it authenticates by HTTP Basic.
+    pub client_secret: Option<String>,
+    /// The token, of whatever kind.
+    pub token: String,
+    /// What kind it may be; not needed, since a token tells that by itself.
+    #[schema(example = "refresh_token")]
+    pub token_type_hint: Option<String>,
+}
+
 /// The grants there are.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
@@ -97,45 +124,81 @@ impl Modify for ClientSecretByBasic {
     }
 }
 
-/// Adds to the token endpoint an example of each refusal, under its status.
+/// Adds to each endpoint that is asked by a form an example of each refusal, under its status.
 struct Refusals;
 
 impl Modify for Refusals {
     fn modify(&self, api: &mut Document) {
-        let operation = api
-            .paths
-            .paths
-            .get_mut("/oauth/token")
-            .and_then(|path| path.post.as_mut());
-        let Some(operation) = operation else { return };
-        let rows = rows();
-        for (_, row) in &rows {
-            let status = row.status.as_u16().to_string();
-            let of_status = rows.iter().filter(|(_, other)| other.status == row.status);
-            let response = response(&of_status.collect::<Vec<_>>());
-            operation.responses.responses.insert(status, response.into());
+        for (path, rows) in [
+            ("/oauth/token", rows()),
+            ("/oauth/revoke", rows_of_revocation()),
+            ("/oauth/introspect", rows_of_any_form(Parameter::Token)),
+        ] {
+            let operation = api.paths.paths.get_mut(path);
+            if let Some(operation) = operation.and_then(|path| path.post.as_mut()) {
+                add(&rows, operation);
+            }
         }
+    }
+}
+
+fn add(rows: &[(&'static str, Row)], operation: &mut Operation) {
+    for (_, row) in rows {
+        let status = row.status.as_u16().to_string();
+        let of_status = rows.iter().filter(|(_, other)| other.status == row.status);
+        let response = response(&of_status.collect::<Vec<_>>());
+        operation.responses.responses.insert(status, response.into());
     }
 }
 
 /// An example of each row of the table, by a name.
 pub fn rows() -> Vec<(&'static str, Row)> {
-    let invalid = |fault| wire::row(Refusal::InvalidRequest(fault), WireProfile::Rfc);
-    let rfc = |refusal| wire::row(refusal, WireProfile::Rfc);
     let retry_after = Seconds::new(60);
+    let mut rows = rows_of_any_form(Parameter::GrantType);
+    rows.extend([
+        ("unauthorized_client", rfc(Refusal::UnauthorizedClient)),
+        ("unsupported_grant_type", rfc(Refusal::UnsupportedGrantType)),
+        ("invalid_scope", rfc(Refusal::InvalidScope)),
+        ("locked", rfc(Refusal::Locked { retry_after })),
+        (
+            "hashing_saturated",
+            rfc(Refusal::Saturated {
+                retry_after: Seconds::new(1),
+            }),
+        ),
+    ]);
+    rows.extend(rows_of_a_grant(GrantFault::WrongPassword));
+    rows
+}
+
+fn rows_of_revocation() -> Vec<(&'static str, Row)> {
+    let mut rows = rows_of_any_form(Parameter::Token);
+    rows.extend(rows_of_a_grant(GrantFault::ForeignClient));
+    rows
+}
+
+/// What is told of something that was issued, and where too much was asked.
+fn rows_of_a_grant(fault: GrantFault) -> [(&'static str, Row); 3] {
+    let refusal = Refusal::InvalidGrant(fault);
+    let retry_after = Seconds::new(60);
+    [
+        ("invalid_grant", rfc(refusal)),
+        (
+            "invalid_grant_in_profile_codelab_flutter",
+            wire::row(refusal, WireProfile::CodelabFlutter),
+        ),
+        ("rate_limit_exceeded", rfc(Refusal::RateLimited { retry_after })),
+    ]
+}
+
+/// What every endpoint that is asked by a form may say; `parameter` is one that it needs.
+fn rows_of_any_form(parameter: Parameter) -> Vec<(&'static str, Row)> {
+    let invalid = |fault| rfc(Refusal::InvalidRequest(fault));
+    let by = |challenge| rfc(Refusal::InvalidClient(challenge));
     vec![
-        (
-            "missing_parameter",
-            invalid(RequestFault::Missing(Parameter::GrantType)),
-        ),
-        (
-            "repeated_parameter",
-            invalid(RequestFault::Repeated(Parameter::Scope)),
-        ),
-        (
-            "malformed_parameter",
-            invalid(RequestFault::BadValue(Parameter::Username)),
-        ),
+        ("missing_parameter", invalid(RequestFault::Missing(parameter))),
+        ("repeated_parameter", invalid(RequestFault::Repeated(parameter))),
+        ("malformed_parameter", invalid(RequestFault::BadValue(parameter))),
         ("malformed_body", invalid(RequestFault::Malformed)),
         ("oversized_body", invalid(RequestFault::TooLarge)),
         (
@@ -145,35 +208,14 @@ pub fn rows() -> Vec<(&'static str, Row)> {
         ("two_authentications", invalid(RequestFault::TwoAuthentications)),
         ("two_clients", invalid(RequestFault::TwoClients)),
         ("wrong_content_type", invalid(RequestFault::ContentType)),
-        ("invalid_client", rfc(Refusal::InvalidClient(Challenge::Other))),
-        (
-            "invalid_client_by_basic",
-            rfc(Refusal::InvalidClient(Challenge::Basic)),
-        ),
-        ("unauthorized_client", rfc(Refusal::UnauthorizedClient)),
-        ("unsupported_grant_type", rfc(Refusal::UnsupportedGrantType)),
-        ("invalid_scope", rfc(Refusal::InvalidScope)),
-        (
-            "invalid_grant",
-            rfc(Refusal::InvalidGrant(GrantFault::WrongPassword)),
-        ),
-        (
-            "invalid_grant_in_profile_codelab_flutter",
-            wire::row(
-                Refusal::InvalidGrant(GrantFault::WrongPassword),
-                WireProfile::CodelabFlutter,
-            ),
-        ),
-        ("rate_limit_exceeded", rfc(Refusal::RateLimited { retry_after })),
-        ("locked", rfc(Refusal::Locked { retry_after })),
-        (
-            "hashing_saturated",
-            rfc(Refusal::Saturated {
-                retry_after: Seconds::new(1),
-            }),
-        ),
+        ("invalid_client", by(Challenge::Other)),
+        ("invalid_client_by_basic", by(Challenge::Basic)),
         ("storage_down", wire::unavailable(wire::OUTAGE_RETRY_AFTER)),
     ]
+}
+
+fn rfc(refusal: Refusal) -> Row {
+    wire::row(refusal, WireProfile::Rfc)
 }
 
 fn response(rows: &[&(&'static str, Row)]) -> Response {

@@ -11,10 +11,15 @@ pub(super) const DURATION: &str = "auth_token_request_duration_seconds";
 pub(super) const FAILED_LOGINS: &str = "auth_failed_login_attempts_total";
 pub(super) const ROTATIONS: &str = "auth_refresh_token_rotations_total";
 pub(super) const REUSES: &str = "auth_refresh_token_reuse_total";
+pub(super) const REVOCATIONS: &str = "auth_revocations_total";
+pub(super) const INTROSPECTIONS: &str = "auth_introspections_total";
 pub(super) const PROFILE_USES: &str = "auth_wire_profile_uses_total";
 pub(super) const RATE_LIMITED: &str = "auth_rate_limited_total";
 pub(super) const LOCKED: &str = "auth_locked_total";
 pub(super) const SATURATED: &str = "auth_password_hashing_saturated_total";
+pub(super) const REDIS_UP: &str = "auth_redis_up";
+pub(super) const REDIS_INSTANCES: &str = "auth_redis_instances";
+pub(super) const REDIS_FALLBACKS: &str = "auth_redis_fallbacks_total";
 pub(super) const HASHING_JOBS: &str = "auth_password_hashing_jobs_total";
 pub(super) const HASHING_PENDING: &str = "auth_password_hashing_pending";
 pub(super) const PAST_THE_FLOOR: &str = "auth_failed_logins_past_floor_total";
@@ -65,12 +70,32 @@ fn describe() {
         REUSES,
         "Consumed refresh tokens that were presented again; chains were ended."
     );
+    metrics::describe_counter!(REVOCATIONS, "Requests to revoke a token, by what became of them.");
+    metrics::describe_counter!(
+        INTROSPECTIONS,
+        "Requests to introspect a token, by what was told."
+    );
     metrics::describe_counter!(PROFILE_USES, "Token requests of known clients, by wire profile.");
-    metrics::describe_counter!(RATE_LIMITED, "Token requests refused by a rate limit, by grant.");
+    metrics::describe_counter!(
+        RATE_LIMITED,
+        "Requests refused by a rate limit, by grant; a revocation is none."
+    );
     metrics::describe_counter!(LOCKED, "Password grants refused because too many had failed.");
     metrics::describe_counter!(
         SATURATED,
         "Password grants refused because too many were waiting."
+    );
+    metrics::describe_gauge!(
+        REDIS_UP,
+        "Whether Redis is there: 1 or 0; absent where none is configured."
+    );
+    metrics::describe_gauge!(
+        REDIS_INSTANCES,
+        "How many instances share their counters through Redis, as of when it was last there."
+    );
+    metrics::describe_counter!(
+        REDIS_FALLBACKS,
+        "Requests judged by the counters in the process, since Redis was away."
     );
     metrics::describe_counter!(
         HASHING_JOBS,

@@ -104,8 +104,10 @@ async fn every_path_is_served_under_the_base_path_too() {
                 "{prefix}{path}"
             );
         }
-        let token = form_request("").uri(&format!("{prefix}/oauth/token"));
-        assert_eq!(rig.send(token).await.member("error"), "invalid_request");
+        for path in ["/oauth/token", "/oauth/revoke", "/oauth/introspect"] {
+            let form = form_request("").uri(&format!("{prefix}{path}"));
+            assert_eq!(rig.send(form).await.member("error"), "invalid_request", "{path}");
+        }
         assert_eq!(rig.get(&format!("{prefix}/nothing")).await.status, 404);
     }
 }
@@ -138,12 +140,14 @@ async fn the_document_in_the_repository_is_the_one_that_is_served() {
 async fn the_document_shows_an_example_of_every_row_of_the_table() {
     let document = Rig::default().get("/openapi.json").await.json();
     assert_eq!(document["openapi"], "3.1.0");
-    let responses = &document["paths"]["/oauth/token"]["post"]["responses"];
-    let shown = |status: &str| {
-        responses[status]["content"]["application/json"]["examples"]
-            .as_object()
-            .unwrap()
-            .len()
+    let shown = |path: &str| {
+        ["400", "401", "415", "429", "503"].map(|status| {
+            let response = &document["paths"][path]["post"]["responses"][status];
+            let examples = response["content"]["application/json"]["examples"].as_object();
+            examples.map_or(0, serde_json::Map::len)
+        })
     };
-    assert_eq!(["400", "401", "415", "429", "503"].map(shown), [12, 3, 1, 2, 2]);
+    assert_eq!(shown("/oauth/token"), [12, 3, 1, 2, 2]);
+    assert_eq!(shown("/oauth/revoke"), [9, 3, 1, 1, 1]);
+    assert_eq!(shown("/oauth/introspect"), [8, 2, 1, 0, 1]);
 }

@@ -67,7 +67,13 @@ async fn every_response_has_the_security_headers_and_the_correlation_id() {
         reply.headers.retain(|(name, _)| {
             !matches!(
                 name.as_str(),
-                "allow" | "cache-control" | "content-type" | "etag" | "pragma"
+                "allow"
+                    | "cache-control"
+                    | "content-type"
+                    | "etag"
+                    | "pragma"
+                    | "ratelimit"
+                    | "ratelimit-policy"
             )
         });
     }

@@ -141,6 +141,60 @@ async fn each_outcome_has_its_name_and_level() {
 }
 
 #[actix_web::test]
+async fn requests_about_tokens_leave_a_line_each_and_no_token_in_it() {
+    let (kept, _current) = keep();
+    let rig = Rig::default();
+    let token = rig.sign_in(PUBLIC).await;
+    let asked = |path: &str, form: String| rig.send(form_request(&form).uri(path));
+    let own = format!("client_id={PUBLIC}&token={token}");
+    asked("/oauth/revoke", own.clone()).await;
+    let proved = format!(
+        "client_id={}&client_secret={}&token={token}",
+        build::BACKEND,
+        build::BACKEND_SECRET
+    );
+    asked("/oauth/introspect", proved.clone()).await;
+    asked("/oauth/revoke", proved).await;
+    asked("/oauth/introspect", own).await;
+    rig.bed.store.outage.begin();
+    asked("/oauth/revoke", format!("client_id={PUBLIC}&token=abc")).await;
+    let lines = of_requests(&kept);
+    let told: Vec<_> = lines
+        .iter()
+        .skip(1)
+        .map(|line| {
+            let field = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            [
+                field("level"),
+                field("event_type"),
+                field("result"),
+                field("reason"),
+            ]
+            .join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "INFO token_revoke chain ",
+            "INFO token_introspect inactive ",
+            "INFO token_invalid  foreign_client",
+            "INFO token_refused  invalid_client",
+            "ERROR unavailable  ",
+        ]
+    );
+    assert!(
+        lines
+            .iter()
+            .skip(1)
+            .take(3)
+            .all(|line| line["session_id"].is_string())
+    );
+    let signature = token.rsplit('.').next().unwrap();
+    assert!(!kept.text().contains(signature) && !kept.text().contains(build::BACKEND_SECRET));
+}
+
+#[actix_web::test]
 async fn no_line_holds_a_password_a_token_a_secret_a_user_name_or_an_address_of_a_mailbox() {
     let (kept, _current) = keep();
     let rig = Rig::default();

@@ -6,15 +6,21 @@
     reason = "a test's helpers stop the test where what they expect is not there"
 )]
 
+mod devices;
 mod discovery;
 mod edge;
+mod introspection;
+mod limits;
 mod logs;
 mod metrics;
 mod operations;
+mod origins;
 mod outages;
 mod parsers;
 mod refusals;
 mod requests;
+mod revocation;
 mod rig;
 mod sameness;
 mod sockets;
+mod surroundings;

@@ -1,0 +1,110 @@
+//! Takes a form in, for every endpoint that is asked by one: its type, its size, its time, its client's credentials.
+
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use actix_web::http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
+};
+use actix_web::web::Payload;
+use auth_domain::client_auth::BasicCredentials;
+use auth_domain::refusal::{Refusal, RequestFault};
+use auth_domain::request::AboutToken;
+use futures::StreamExt;
+use tokio::task::JoinError;
+use zeroize::Zeroizing;
+
+use super::{basic, form};
+
+/// The longest body that is read, in bytes.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Names and values, as a form has them.
+pub(super) type Pairs = Vec<(String, Zeroizing<String>)>;
+
+/// The decoded form of a request, and the credentials of its `Authorization` header.
+///
+/// # Errors
+/// `invalid_request` or `invalid_client`, before anything has been asked of the rules.
+pub(super) async fn form(
+    headers: &HeaderMap,
+    body: Payload,
+) -> Result<(Pairs, Option<BasicCredentials>), Refusal> {
+    check_content_type(headers).map_err(Refusal::InvalidRequest)?;
+    let body = read(headers, body).await.map_err(Refusal::InvalidRequest)?;
+    let basic = basic::from_headers(headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes))?;
+    let form = form::decode(&body).map_err(|fault| Refusal::InvalidRequest(fault.into()))?;
+    Ok((form, basic))
+}
+
+/// A request about a token.
+///
+/// # Errors
+/// As [`form`], and where the form is no such request.
+pub(super) async fn about_token(headers: &HeaderMap, body: Payload) -> Result<AboutToken, Refusal> {
+    let (form, basic) = form(headers, body).await?;
+    AboutToken::parse(form, basic)
+}
+
+/// Carries work to its end though the client hangs up meanwhile: what has been counted is corrected, what has been
+/// refused is audited, and every request has its line in the log.
+pub(super) async fn to_the_end<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
+    match actix_web::rt::spawn(work)
+        .await
+        .map_err(JoinError::try_into_panic)
+    {
+        Ok(done) => done,
+        // The edge answers it.
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The worker itself is ending, and nobody is left to be answered.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
+/// Exactly one media type, with any parameters, and no compression.
+fn check_content_type(headers: &HeaderMap) -> Result<(), RequestFault> {
+    let mut types = headers.get_all(CONTENT_TYPE);
+    let essence = match (types.next(), types.next()) {
+        (Some(only), None) => only.as_bytes().split(|byte| *byte == b';').next(),
+        _ => None,
+    };
+    let is_form = essence.is_some_and(|essence| {
+        essence
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    });
+    if is_form && !headers.contains_key(CONTENT_ENCODING) {
+        Ok(())
+    } else {
+        Err(RequestFault::ContentType)
+    }
+}
+
+/// The whole body, which holds a password or a token. This copy is wiped when dropped; the connection's own buffers,
+/// from which the chunks come, are the framework's and are not.
+async fn read(headers: &HeaderMap, body: Payload) -> Result<Zeroizing<Vec<u8>>, RequestFault> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let announced = announced.and_then(|length| length.parse().ok());
+    // Room for all that may come, so that the bytes never move and leave a copy behind.
+    let room = announced.unwrap_or(MAX_BODY_BYTES);
+    if room > MAX_BODY_BYTES {
+        return Err(RequestFault::TooLarge);
+    }
+    tokio::time::timeout(BODY_TIMEOUT, collect(body, room))
+        .await
+        .map_err(|_| RequestFault::Malformed)?
+}
+
+async fn collect(mut body: Payload, room: usize) -> Result<Zeroizing<Vec<u8>>, RequestFault> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| RequestFault::Malformed)?;
+        if bytes.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(RequestFault::TooLarge);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
