@@ -156,7 +156,8 @@ fn hostile_texts_anywhere_do_nothing_but_be_refused() {
     let installation = Installation::new()
         .unlimited()
         .with("AUTH_SERVICE__LOG_FORMAT", "json")
-        .with("AUTH_SERVICE__LOG_LEVEL", "debug");
+        .with("AUTH_SERVICE__LOG_LEVEL", "debug")
+        .with("AUTH_SERVICE__FAILED_LOGIN_FLOOR", "0");
     let mut server = installation.start();
     let client = Client::flutter(server.http());
     let tokens = client.admin_tokens();

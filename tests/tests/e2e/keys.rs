@@ -1,6 +1,6 @@
 //! Keys and what hangs on them: the published set, tokens under it, forgeries, restarts.
 
-use auth_e2e::client::Client;
+use auth_e2e::client::{Client, FLUTTER};
 use auth_e2e::installation::Installation;
 use auth_e2e::scale;
 use josekit::jwk::JwkSet;
@@ -9,7 +9,7 @@ use josekit::jwt;
 use serde_json::Value;
 
 use crate::forged::{forgeries, header, misfits};
-use crate::support::{assert_refused, everything_in};
+use crate::support::{assert_refused, confidential_client, everything_in};
 
 #[test]
 fn the_published_keys_verify_both_tokens() {
@@ -92,6 +92,48 @@ fn a_token_that_was_never_given_out_is_refused_even_under_the_servers_own_signat
     client.refreshed(&tokens);
     client.refreshed(&elsewhere);
     scale::attempts(misfits.len());
+}
+
+#[test]
+fn forged_tokens_are_worth_nothing_to_introspection_and_revocation() {
+    const ASKS: &str = "back-office";
+    let installation = Installation::new().unlimited();
+    let server = installation.start();
+    let secret = confidential_client(&installation, ASKS);
+    let http = server.http();
+    let client = Client::flutter(http.clone());
+    let tokens = client.admin_tokens();
+    let about = |path: &str, client: &[(&str, &str)], token: &str| {
+        let answer = http
+            .post_form(path, &[], &[client, &[("token", token)]].concat())
+            .unwrap();
+        (answer.status, answer.text())
+    };
+    let asking = [("client_id", ASKS), ("client_secret", secret.as_str())];
+    let mut tried = 0;
+    for genuine in [&tokens.access, &tokens.refresh] {
+        let mut forged = forgeries(genuine, &http);
+        forged.extend(misfits(genuine, &installation.keys()));
+        for (trick, token) in &forged {
+            let told = about("/oauth/introspect", &asking, token);
+            assert_eq!(told, (200, "{\"active\":false}".to_owned()), "{trick}");
+            // A revocation asks neither for the time nor for whom the token speaks: under a good signature it ends what is
+            // named.
+            if matches!(*trick, "from the future" | "the subject of SQL") {
+                continue;
+            }
+            let told = about("/oauth/revoke", &[("client_id", FLUTTER)], token);
+            assert_eq!(told, (200, "{\"revoked\":true}".to_owned()), "{trick}");
+            let (_, told) = about("/oauth/introspect", &asking, &tokens.access);
+            assert!(
+                told.starts_with("{\"active\":true"),
+                "{trick} was taken for the genuine one: {told}"
+            );
+        }
+        tried += 2 * forged.len();
+    }
+    client.refreshed(&tokens);
+    scale::attempts(tried);
 }
 
 #[test]

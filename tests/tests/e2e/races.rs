@@ -18,7 +18,9 @@ use crate::support::{assert_refused, everything_in};
 
 #[test]
 fn no_chain_survives_the_deactivation_of_its_user_while_it_rotates() {
-    let end = |installation: &Installation| run(installation, "user deactivate admin", "");
+    let end = |_: &Server, installation: &Installation, _: &[Tokens]| {
+        run(installation, "user deactivate admin", "")
+    };
     let begin_again = |installation: &Installation| run(installation, "user activate admin", "");
     no_chain_survives(end, begin_again);
 }
@@ -26,7 +28,7 @@ fn no_chain_survives_the_deactivation_of_its_user_while_it_rotates() {
 #[test]
 fn no_chain_survives_a_new_password_while_it_rotates() {
     // Each change is to another password, and the next sign-ins are by the first one again.
-    let end = |installation: &Installation| {
+    let end = |_: &Server, installation: &Installation, _: &[Tokens]| {
         run(
             installation,
             "user set-password admin --password-stdin",
@@ -45,10 +47,24 @@ fn no_chain_survives_a_new_password_while_it_rotates() {
 
 #[test]
 fn no_chain_survives_the_disabling_of_its_client_while_it_rotates() {
-    let end = |installation: &Installation| run(installation, &format!("client disable {FLUTTER}"), "");
+    let end = |_: &Server, installation: &Installation, _: &[Tokens]| {
+        run(installation, &format!("client disable {FLUTTER}"), "")
+    };
     let begin_again =
         |installation: &Installation| run(installation, &format!("client enable {FLUTTER}"), "");
     no_chain_survives(end, begin_again);
+}
+
+#[test]
+fn no_chain_survives_its_revocation_while_it_rotates() {
+    let end = |server: &Server, _: &Installation, tokens: &[Tokens]| {
+        for Tokens { refresh, .. } in tokens {
+            let form = [("client_id", FLUTTER), ("token", refresh)];
+            let answer = server.http().post_form("/oauth/revoke", &[], &form).unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+    };
+    no_chain_survives(end, |_| {});
 }
 
 fn run(installation: &Installation, command: &str, input: &str) {
@@ -57,7 +73,10 @@ fn run(installation: &Installation, command: &str, input: &str) {
     assert!(output.status.success(), "{}", everything_in(&output));
 }
 
-fn no_chain_survives(end: impl Fn(&Installation) + Sync, begin_again: impl Fn(&Installation)) {
+fn no_chain_survives(
+    end: impl Fn(&Server, &Installation, &[Tokens]) + Sync,
+    begin_again: impl Fn(&Installation),
+) {
     let chains = scale::times(16, 50);
     let rounds = scale::times(2, 7);
     let installation = Installation::new().unlimited();
@@ -68,17 +87,17 @@ fn no_chain_survives(end: impl Fn(&Installation) + Sync, begin_again: impl Fn(&I
         let tokens: Vec<Tokens> = (0..chains).map(|_| client.admin_tokens()).collect();
         let (rotating, seen) = mpsc::channel();
         let newest = thread::scope(|scope| {
-            let (installation, end) = (&installation, &end);
+            let (server, installation, first, end) = (&server, &installation, &tokens[..], &end);
             scope.spawn(move || {
                 // Somewhere in the middle of it, each time at another moment.
                 for _ in 0..chains * (1 + round % 3) {
                     seen.recv().unwrap();
                 }
-                end(installation);
+                end(server, installation, first);
                 // What is still told is told to nobody.
                 seen.iter().for_each(drop);
             });
-            rotate_until_refused(&server, tokens, rotating)
+            rotate_until_refused(server, &tokens, rotating)
         });
         begin_again(&installation);
         for token in newest {
@@ -93,13 +112,14 @@ fn no_chain_survives(end: impl Fn(&Installation) + Sync, begin_again: impl Fn(&I
 }
 
 /// Refreshes each chain over a connection of its own until it is refused; says the newest tokens.
-fn rotate_until_refused(server: &Server, tokens: Vec<Tokens>, rotated: mpsc::Sender<()>) -> Vec<String> {
+fn rotate_until_refused(server: &Server, tokens: &[Tokens], rotated: mpsc::Sender<()>) -> Vec<String> {
     let address = server.address();
     let runtime = Builder::new_current_thread().enable_io().build().unwrap();
     runtime.block_on(async {
         let mut rotating = JoinSet::new();
         for Tokens { refresh, .. } in tokens {
             let rotated = rotated.clone();
+            let refresh = refresh.clone();
             rotating.spawn(async move { rotate_one(address, refresh, &rotated).await.unwrap() });
         }
         drop(rotated);

@@ -42,7 +42,9 @@ fn sqlmap_finds_nothing_to_inject_into() {
         );
         return;
     };
-    let installation = Installation::new().unlimited();
+    let installation = Installation::new()
+        .unlimited()
+        .with("AUTH_SERVICE__FAILED_LOGIN_FLOOR", "0");
     let server = installation.start();
     let tokens = Client::flutter(server.http()).admin_tokens();
     let forms = &FORMS[..scale::times(1, FORMS.len())];

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use auth_e2e::client::{Client, FLUTTER, Tokens};
 use auth_e2e::http::Answer;
+use auth_e2e::installation::Installation;
 use auth_e2e::wire::{self, Connection};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -22,6 +23,19 @@ pub(crate) fn assert_refused(answer: &Answer) {
 pub(crate) fn everything_in(output: &Output) -> String {
     let printed = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&printed).into_owned()
+}
+
+/// Registers a confidential client that may sign users in and refresh; says its secret.
+pub(crate) fn confidential_client(installation: &Installation, id: &str) -> String {
+    let create = format!(
+        "--json client create {id} --name Confidential --confidential --grant password --grant refresh_token \
+         --scope api:read"
+    );
+    let arguments: Vec<&str> = create.split_whitespace().collect();
+    let created = installation.run(&arguments, "").unwrap();
+    assert!(created.status.success(), "{}", everything_in(&created));
+    let created: serde_json::Value = serde_json::from_slice(&created.stdout).unwrap();
+    created["client_secret"].as_str().unwrap().to_owned()
 }
 
 /// Somebody who is signed in, and remembers every refresh token that was ever given to them.
