@@ -40,6 +40,12 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
+    /// A folder, a pipe, a device or a socket in place of a file.
+    #[error("{} is no ordinary file", path.display())]
+    Special {
+        /// What there is.
+        path: PathBuf,
+    },
     /// A file too large to be a key or a key ring's manifest.
     #[error("{} is larger than {limit} bytes: it is not what it should be", path.display())]
     TooLarge {

@@ -1,6 +1,6 @@
 //! Files that must be private, whole and durable.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -14,9 +14,7 @@ const MAX_BYTES: u64 = 256 * 1024;
 
 /// Reads a private key's file, which must be readable by its owner alone.
 pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let file = File::open(path).map_err(KeyError::io("open", path))?;
-    // Asked of the opened file, not of the path, so that it can't be exchanged in between.
-    let metadata = file.metadata().map_err(KeyError::io("inspect", path))?;
+    let (file, metadata) = open(path)?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyError::ReadableByOthers {
@@ -29,8 +27,28 @@ pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> 
 
 /// Reads a file that is no secret.
 pub(crate) fn read_public(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    read(open(path)?.0, path)
+}
+
+/// Opens an ordinary file. The path is asked first: to open a pipe would wait for somebody to write to it. What
+/// counts is asked of the opened file, which can't be exchanged any more.
+fn open(path: &Path) -> Result<(File, Metadata), KeyError> {
+    let special = || KeyError::Special {
+        path: path.to_owned(),
+    };
+    let inspect = KeyError::io("inspect", path);
+    if !std::fs::metadata(path)
+        .map_err(KeyError::io("open", path))?
+        .is_file()
+    {
+        return Err(special());
+    }
     let file = File::open(path).map_err(KeyError::io("open", path))?;
-    read(file, path)
+    let metadata = file.metadata().map_err(inspect)?;
+    if !metadata.is_file() {
+        return Err(special());
+    }
+    Ok((file, metadata))
 }
 
 fn read(file: File, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {

@@ -278,3 +278,20 @@ fn a_given_private_key_that_others_may_read_is_refused() {
         "{refused}"
     );
 }
+
+#[test]
+fn a_device_in_place_of_a_key_is_refused_and_not_read() {
+    let own = directory();
+    let KeySource::Pair { public_key_path, .. } = pair_of_old(own.path()) else {
+        panic!("a pair");
+    };
+    let source = KeySource::Pair {
+        private_key_path: "/dev/zero".into(),
+        public_key_path,
+        kid: None,
+    };
+    let refused = KeyRing::open(source, Arc::new(MockClock::default()))
+        .err()
+        .expect("refused");
+    assert!(matches!(refused, KeyError::Special { .. }), "{refused}");
+}

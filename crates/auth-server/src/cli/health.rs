@@ -1,14 +1,18 @@
 //! `health`: asks a running server how it is; for people and for container health checks.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 use ureq::http::Uri;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::failure::Failure;
 use super::output::{Ending, Report, fields};
 use super::serve::callable;
+use crate::files;
 use crate::settings::Settings;
 
 /// A server that takes longer is not healthy.
@@ -17,21 +21,26 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Which server to ask.
 #[derive(Debug, Args)]
 pub(super) struct HealthArguments {
-    /// The server's base URL, over plain HTTP [default: the address of the settings]
+    /// The server's base URL [default: the address of the settings]
     #[arg(long, value_name = "URL", value_parser = base_url)]
     url: Option<String>,
+    /// Trust the certificates in this PEM file, in place of those the system trusts
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca: Option<PathBuf>,
 }
 
-/// Checks that an address can be asked. This program has no TLS of its own.
+/// Where systems keep the certificates that they trust.
+const SYSTEM_TRUSTS: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// Checks that an address can be asked.
 fn base_url(text: &str) -> Result<String, String> {
     let url: Option<Uri> = text.parse().ok();
     match url.as_ref().and_then(Uri::scheme_str) {
-        Some("http") => Ok(text.trim_end_matches('/').to_owned()),
-        Some("https") => Err(
-            "this command speaks plain HTTP only: ask the server behind the proxy, or `curl` the URL with /health and \
-             /ready"
-                .to_owned(),
-        ),
+        Some("http" | "https") => Ok(text.trim_end_matches('/').to_owned()),
         _ => Err("must be a URL such as http://127.0.0.1:8003".to_owned()),
     }
 }
@@ -41,18 +50,59 @@ fn base_url(text: &str) -> Result<String, String> {
 /// # Errors
 /// Where nobody answers, or what answers is not this server.
 pub(super) fn run(arguments: &HealthArguments, settings: &Settings) -> Result<Report, Failure> {
-    let base = arguments
-        .url
-        .clone()
-        .unwrap_or_else(|| format!("http://{}", callable(settings.listen.address())));
+    let own = || {
+        let address = callable(settings.listen.address());
+        format!("{}://{address}", settings.listen.scheme())
+    };
+    let base = arguments.url.clone().unwrap_or_else(own);
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .http_status_as_error(false)
+        .tls_config(tls(arguments)?)
         .build()
         .into();
     let health = ask(&agent, &format!("{base}/health"))?;
     let readiness = ask(&agent, &format!("{base}/ready"))?;
     Ok(report(&health, &readiness))
+}
+
+/// By a URL a server is asked as any client would. The own one is asked by its address, which is not in its
+/// certificate: so that is not checked, and nothing secret is said or heard.
+fn tls(arguments: &HealthArguments) -> Result<TlsConfig, Failure> {
+    let config = TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let Some(url) = &arguments.url else {
+        return Ok(config.disable_verification(true).build());
+    };
+    let roots = match &arguments.ca {
+        Some(path) => certificates(path)?,
+        None if url.starts_with("https://") => {
+            let found = SYSTEM_TRUSTS
+                .map(Path::new)
+                .into_iter()
+                .find(|path| path.exists());
+            found.map_or(Ok(Vec::new()), certificates)?
+        }
+        None => Vec::new(),
+    };
+    Ok(config.root_certs(RootCerts::from(roots)).build())
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
+    let what = format!("read {}", path.display());
+    let pem = files::read(path).map_err(|fault| Failure::of(&what, &fault))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(Failure::refused(format!(
+            "{what}: it holds no certificate in PEM"
+        )));
+    }
+    Ok(certificates)
 }
 
 /// What the server said.
@@ -155,11 +205,14 @@ mod tests {
             base_url("http://127.0.0.1:8003/").as_deref(),
             Ok("http://127.0.0.1:8003")
         );
+        assert_eq!(
+            base_url("https://auth.example.com").as_deref(),
+            Ok("https://auth.example.com")
+        );
         for (url, said) in [
             ("foo", "must be a URL"),
             ("", "must be a URL"),
             ("http://", "must be a URL"),
-            ("https://auth.example.com", "plain HTTP only"),
         ] {
             assert!(base_url(url).unwrap_err().contains(said), "{url}");
         }
