@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use auth_domain::ports::{Random, Unavailable};
-use auth_domain::throttle::{Count, Counter, CounterKind, Pardon, Room, Verdict};
+use auth_domain::throttle::{Count, Counter, CounterKey, CounterKind, Pardon, Room, Verdict};
 use auth_domain::time::Timestamp;
 use deadpool_redis::redis::{FromRedisValue, RedisError, Script, ScriptInvocation};
 use deadpool_redis::{Connection, Pool, PoolError};
@@ -16,6 +16,8 @@ use crate::url::RedisUrl;
 
 /// So many counters are taken by one call at most. A request has three.
 pub const MOST_COUNTERS: usize = 8;
+/// So many counters are told in one call: a step that keeps Redis busy for about a millisecond.
+const TOLD_AT_ONCE: usize = 200;
 /// After so many seconds of silence an instance is taken for gone.
 const PATIENCE: u32 = 10;
 
@@ -62,6 +64,7 @@ pub struct RedisThrottle {
     limit: Duration,
     hit: Script,
     pardon: Script,
+    tell: Script,
     register: Script,
 }
 
@@ -95,6 +98,7 @@ impl RedisThrottle {
             limit,
             hit: Script::new(include_str!("hit.lua")),
             pardon: Script::new(include_str!("pardon.lua")),
+            tell: Script::new(include_str!("tell.lua")),
             register: Script::new(include_str!("register.lua")),
         })
     }
@@ -168,6 +172,30 @@ impl RedisThrottle {
         meeting
     }
 
+    /// Tells what counters stand at no less than, in steps.
+    ///
+    /// # Errors
+    /// Where one of the steps is not answered in time. Telling again changes nothing.
+    pub async fn tell(
+        &self,
+        meeting: Meeting,
+        counts: &[(CounterKey, Count)],
+        now: Timestamp,
+    ) -> Result<(), Unavailable> {
+        for step in counts.chunks(TOLD_AT_ONCE) {
+            let mut call = self.tell.arg(now.as_micros());
+            for (key, count) in step {
+                call.key(name_of(*key))
+                    .arg(written(*count))
+                    .arg(left(*count, now));
+            }
+            let _: u64 = self
+                .ask("tell Redis what was counted without it", meeting, &call)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Says that an instance is there, and learns how many are: what it takes to know that Redis answers, and takes a
     /// write.
     ///
@@ -199,6 +227,11 @@ impl RedisThrottle {
             Unavailable::new(what, fault)
         })
     }
+}
+
+/// How many milliseconds a count has left, rounded up.
+fn left(count: Count, now: Timestamp) -> u64 {
+    u64::from(now.seconds_until(count.ends_at).get()) * 1_000
 }
 
 fn bounded(what: &'static str, counters: usize) -> Result<(), Unavailable> {

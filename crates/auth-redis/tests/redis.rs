@@ -484,6 +484,35 @@ async fn a_redis_that_comes_back_empty_is_told_what_a_counter_stands_at() {
 }
 
 #[tokio::test]
+async fn what_is_told_raises_counters_and_lowers_none() {
+    let server = RedisServer::start();
+    let throttle = throttle_on(&server, AMPLE);
+    let standing = |hits, window| Count {
+        hits,
+        refusal_is_told: false,
+        ends_at: START.plus(Seconds::new(window)),
+    };
+    throttle.hit(&[plain(counter(1))], START).await.unwrap();
+    throttle.hit(&[plain(counter(1))], START).await.unwrap();
+    let told = [
+        (key(0), standing(2, 60)),
+        (key(1), standing(1, 90)),
+        (key(2), standing(9, 0)),
+    ];
+    // More than one step, and the same once more.
+    let told = told.repeat(100);
+    throttle
+        .throttle
+        .tell(throttle.meeting, &told, START)
+        .await
+        .unwrap();
+    let hits = [plain(counter(0)), plain(counter(1)), plain(counter(2))];
+    let judged = throttle.hit(&hits, START).await.unwrap();
+    let hits: Vec<_> = judged.counts.iter().map(|count| count.hits).collect();
+    assert_eq!(hits, [3, 3, 1], "what had ended was not told");
+}
+
+#[tokio::test]
 async fn an_answer_that_is_none_of_ours_is_an_outage() {
     let server = RedisServer::start();
     let throttle = throttle_on(&server, AMPLE);

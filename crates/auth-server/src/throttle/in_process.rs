@@ -38,10 +38,21 @@ impl InProcessThrottle {
         self.with(|shelves| shelves.all().iter().map(|counts| counts.entries.len()).sum())
     }
 
-    /// Judges a request as one of so many instances that can't ask each other: of what a counter had left when they
-    /// last agreed, each may use its share, rounded up.
-    pub(super) fn judge_as_one_of(&self, instances: u32, counters: &[Counter], now: Timestamp) -> Verdict {
-        self.with(|shelves| shelves.hit(counters, instances, now))
+    /// Judges a request as one of several instances that can't ask each other: by its share of what a counter had left
+    /// when they last agreed.
+    pub(super) fn judge_as_one_of(&self, company: Company, counters: &[Counter], now: Timestamp) -> Verdict {
+        self.with(|shelves| shelves.hit(counters, company, now))
+    }
+
+    /// All that is known here, as one of so many instances: what Redis is told when it comes back.
+    pub(super) fn everything(&self, instances: u32, now: Timestamp) -> Vec<(CounterKey, Count)> {
+        self.with(|shelves| {
+            let entries = shelves.all().into_iter().flat_map(|counts| &counts.entries);
+            entries
+                .filter(|(_, entry)| now < entry.count.ends_at)
+                .map(|(key, entry)| (*key, entry.floor(instances)))
+                .collect()
+        })
     }
 
     /// Corrects counters here alone.
@@ -95,11 +106,44 @@ impl Default for InProcessThrottle {
 #[async_trait]
 impl Throttle for InProcessThrottle {
     async fn hit(&self, counters: &[Counter], now: Timestamp) -> Verdict {
-        self.judge_as_one_of(1, counters, now)
+        self.judge_as_one_of(Company::NONE, counters, now)
     }
 
     async fn pardon(&self, pardons: &[Pardon]) {
         self.pardon_here(pardons);
+    }
+}
+
+/// Those with whom an instance shares its counters, while it can't ask them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Company {
+    /// How many they are, this one included.
+    pub(super) instances: u32,
+    /// Since when they can't ask each other.
+    pub(super) since: Timestamp,
+}
+
+impl Company {
+    const NONE: Self = Self {
+        instances: 1,
+        since: Timestamp::from_micros(i64::MIN),
+    };
+
+    /// How many more one instance may let through, of so many that a counter had left as far as it knows.
+    ///
+    /// As long as something that Redis counted may still stand, others may have heard of more hits than this one has.
+    /// So guesses are let through only so far that all instances together never exceed the limit by more than one
+    /// each, whatever each has heard (ADR 0010). Refreshing is nobody's guess, and is shared out evenly from the start.
+    fn share(self, left: u32, counter: &Counter, now: Timestamp) -> u32 {
+        let Some(others) = self.instances.checked_sub(1).filter(|others| *others > 0) else {
+            return left;
+        };
+        let is_guess = !matches!(counter.key, CounterKey::RefreshesFrom(_));
+        if is_guess && now < self.since.plus(counter.window) {
+            left.min(self.instances / others)
+        } else {
+            left.div_ceil(self.instances)
+        }
     }
 }
 
@@ -178,14 +222,14 @@ impl Shelves {
         }
     }
 
-    fn hit(&mut self, counters: &[Counter], instances: u32, now: Timestamp) -> Verdict {
+    fn hit(&mut self, counters: &[Counter], company: Company, now: Timestamp) -> Verdict {
         let mut raised = Vec::with_capacity(counters.len());
         let mut room = None;
         for counter in counters {
             let counts = self.of(counter.key);
             counts.forget_ended(now);
             let agreed = counts.agreed(counter.key, now);
-            let counter = agreed.shared_out(counter, instances);
+            let counter = agreed.shared_out(counter, company, now);
             match judge(&counter, counts.standing(counter.key), now) {
                 Judgement::Room(count) => {
                     room = room.or(Some(Room::of(&counter, count, now)));
@@ -246,16 +290,11 @@ impl Standing {
 }
 
 impl Agreed {
-    /// The counter with as much of its limit as one of so many instances may use up without the others.
-    const fn shared_out(self, counter: &Counter, instances: u32) -> Counter {
+    /// The counter with as much of its limit as this instance may use up without the others.
+    fn shared_out(self, counter: &Counter, company: Company, now: Timestamp) -> Counter {
         let left = counter.limit.saturating_sub(self.hits);
-        let share = if instances > 1 {
-            left.div_ceil(instances)
-        } else {
-            left
-        };
         Counter {
-            limit: counter.limit - left + share,
+            limit: counter.limit - left + company.share(left, counter, now),
             ..*counter
         }
     }
@@ -275,20 +314,21 @@ impl Entry {
         }
     }
 
-    /// What Redis is told: nothing, where it knows in this meeting. Else what was agreed on, and what was counted here
-    /// since, taken for the share that each of the instances has counted.
+    /// What was agreed on, and what was counted here since, taken for the share that each instance has counted.
+    fn floor(&self, instances: u32) -> Count {
+        let by_others = self.alone().saturating_mul(instances.saturating_sub(1));
+        Count {
+            hits: self.count.hits.saturating_add(by_others),
+            ..self.count
+        }
+    }
+
+    /// What Redis is told along with a request: nothing, where it knows in this meeting.
     fn knowledge(&self, meeting: u64, instances: u32) -> Knowledge {
         let alone = self.alone();
         let is_known = self.agreed.heard.meeting == meeting && alone == 0;
-        let floor = Count {
-            hits: self
-                .count
-                .hits
-                .saturating_add(alone.saturating_mul(instances.saturating_sub(1))),
-            ..self.count
-        };
         Knowledge {
-            floor: (!is_known).then_some(floor),
+            floor: (!is_known).then(|| self.floor(instances)),
             alone,
         }
     }
@@ -473,17 +513,55 @@ mod tests {
         }
     }
 
+    fn company(instances: u32) -> Company {
+        Company {
+            instances,
+            since: START,
+        }
+    }
+
     #[test]
-    fn instances_that_can_not_ask_each_other_share_what_is_left_between_them() {
-        let limit = |hits, instances, limit| agreed(hits).shared_out(&counter(1, limit, 60), instances).limit;
+    fn while_others_may_know_more_no_instance_uses_up_much() {
+        let limit = |hits, instances, limit| {
+            let counter = counter(1, limit, 60);
+            agreed(hits).shared_out(&counter, company(instances), START).limit
+        };
         assert_eq!(limit(0, 1, 5), 5);
         assert_eq!(limit(3, 1, 5), 5);
-        assert_eq!(limit(0, 2, 5), 3);
-        assert_eq!(limit(3, 2, 5), 4);
-        assert_eq!(limit(5, 2, 5), 5);
-        assert_eq!(limit(9, 2, 5), 5);
-        assert_eq!(limit(0, 100, 5), 1);
         assert_eq!(limit(0, 0, 5), 5);
+        assert_eq!(limit(0, 2, 5), 2);
+        assert_eq!(limit(3, 2, 5), 5);
+        assert_eq!(limit(4, 2, 5), 5);
+        assert_eq!(limit(9, 2, 5), 5);
+        assert_eq!(limit(0, 3, 5), 1);
+        assert_eq!(limit(2, 100, 5), 3);
+    }
+
+    #[test]
+    fn once_nobody_can_know_more_the_limit_is_shared_out() {
+        let limit = |instances, limit, window| {
+            let counter = counter(1, limit, window);
+            let later = START.plus(Seconds::new(60));
+            agreed(0).shared_out(&counter, company(instances), later).limit
+        };
+        assert_eq!(limit(2, 5, 60), 3);
+        assert_eq!(limit(2, 5, 61), 2);
+        assert_eq!(limit(5, 5, 60), 1);
+    }
+
+    #[test]
+    fn refreshing_is_shared_out_from_the_start() {
+        let CounterKey::LoginsFrom(network) = counter(1, 5, 60).key else {
+            panic!("made as a counter of logins");
+        };
+        let refreshes = Counter {
+            key: CounterKey::RefreshesFrom(network),
+            ..counter(1, 6_000, 60)
+        };
+        assert_eq!(
+            agreed(1_000).shared_out(&refreshes, company(2), START).limit,
+            3_500
+        );
     }
 
     fn count(hits: u32) -> Count {
@@ -553,7 +631,7 @@ mod tests {
         throttle.take_over(&news(Some(count(1)), 1, 1, Knowledge::default()), START);
         assert_eq!(known(&throttle, 1, 2), Knowledge::default());
         assert_eq!(known(&throttle, 2, 2).floor, Some(count(1)));
-        throttle.judge_as_one_of(2, &[counter(1, 5, 60)], START);
+        throttle.judge_as_one_of(company(2), &[counter(1, 5, 60)], START);
         // One was counted here; the other instance is taken to have counted one as well.
         let told = known(&throttle, 2, 2);
         assert_eq!(

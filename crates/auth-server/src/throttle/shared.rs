@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,11 +15,14 @@ use auth_domain::time::Timestamp;
 use auth_redis::{Correction, Hit, Instance, Meeting, RedisThrottle};
 use tokio::runtime::Handle;
 
-use super::in_process::{Heard, InProcessThrottle, News};
+use super::in_process::{Company, Heard, InProcessThrottle, News};
 use crate::telemetry;
 
 /// How often Redis is looked for.
 const PROBE: Duration = Duration::from_secs(1);
+/// After so many probes that found Redis, an instance that has not told it anything is taken for gone: as many seconds
+/// as Redis itself remembers one for.
+const PROBES_OF_PATIENCE: u32 = 10;
 
 /// Counters in Redis, mirrored in the process. Its copies are the same.
 #[derive(Clone)]
@@ -33,6 +36,10 @@ struct Inner {
     redis: RedisThrottle,
     mirror: InProcessThrottle,
     link: Link,
+    /// When it was lost, in microseconds.
+    lost_at: AtomicI64,
+    /// How many probes have found it since then.
+    found: AtomicU32,
     /// How many instances there were when Redis last said.
     instances: AtomicU32,
     instance: Instance,
@@ -52,6 +59,8 @@ impl SharedThrottle {
             redis,
             mirror,
             link: Link::default(),
+            lost_at: AtomicI64::new(clock.now().as_micros()),
+            found: AtomicU32::new(0),
             instances: AtomicU32::new(1),
             instance: Instance::generate(random),
             clock,
@@ -114,8 +123,9 @@ impl Throttle for SharedThrottle {
             }
         }
         telemetry::judged_without_redis();
-        let instances = self.inner.instances.load(Ordering::Relaxed);
-        self.inner.mirror.judge_as_one_of(instances, counters, now)
+        self.inner
+            .mirror
+            .judge_as_one_of(self.inner.company(), counters, now)
     }
 
     async fn pardon(&self, pardons: &[Pardon]) {
@@ -206,13 +216,28 @@ impl Inner {
             }
             return Ok(());
         }
+        self.take_up().await
+    }
+
+    /// Takes Redis up again: tells it all that is known here, and works with it as soon as all others have told theirs,
+    /// so that a Redis that has forgotten lets nobody through whom another instance would have refused.
+    async fn take_up(&self) -> Result<(), Unavailable> {
+        let now = self.clock.now();
+        let known = self.company().instances;
         let meeting = self.redis.meet();
-        self.register(meeting).await?;
-        self.link.begin(meeting);
-        tracing::info!(
-            event_type = "redis",
-            "Redis is there; counters are shared through it"
-        );
+        self.redis
+            .tell(meeting, &self.mirror.everything(known, now), now)
+            .await?;
+        let have_told = self.redis.register(meeting, &self.instance).await?;
+        let found = self.found.fetch_add(1, Ordering::Relaxed);
+        if have_told >= known || found >= PROBES_OF_PATIENCE {
+            self.instances.store(have_told, Ordering::Relaxed);
+            self.link.begin(meeting);
+            tracing::info!(
+                event_type = "redis",
+                "Redis is there; counters are shared through it"
+            );
+        }
         Ok(())
     }
 
@@ -222,13 +247,23 @@ impl Inner {
         Ok(())
     }
 
+    fn company(&self) -> Company {
+        Company {
+            instances: self.instances.load(Ordering::Relaxed),
+            since: Timestamp::from_micros(self.lost_at.load(Ordering::Relaxed)),
+        }
+    }
+
     fn measure(&self) {
-        let instances = self.instances.load(Ordering::Relaxed);
-        telemetry::redis(self.link.meeting().is_some(), instances);
+        telemetry::redis(self.link.meeting().is_some(), self.company().instances);
     }
 
     /// Notes that Redis was lost in a meeting; says so where nobody has yet.
     fn lose(&self, meeting: Meeting, outage: &Unavailable) {
+        // Before it is known to be lost, so that nobody judges by the loss before.
+        let now = self.clock.now().as_micros();
+        self.lost_at.store(now, Ordering::Relaxed);
+        self.found.store(0, Ordering::Relaxed);
         if self.link.end(meeting) {
             self.measure();
             warn(outage, "Redis is lost; counters go on in the process");
@@ -304,7 +339,8 @@ mod tests {
     }
 
     async fn look(instances: &[SharedThrottle]) {
-        for instance in instances {
+        // Twice: each waits until the others have told what they know.
+        for instance in instances.iter().chain(instances) {
             let _ = instance.inner.look().await;
         }
     }
@@ -412,7 +448,7 @@ mod tests {
             server.kill();
             passed += guesses(&instances, failures(5), 40).await;
             assert!(
-                (5..=7).contains(&passed),
+                (4..=7).contains(&passed),
                 "{passed} passed, {before} of them before"
             );
             server.start_again();
@@ -423,6 +459,44 @@ mod tests {
                 "{passed} passed, {before} of them before"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn what_one_instance_has_heard_binds_the_others_as_well_once_redis_is_back() {
+        for (by_one, by_other) in [(5, 0), (4, 0), (4, 1), (3, 2), (2, 0), (0, 5)] {
+            let mut server = RedisServer::start();
+            let [one, other] = two_instances(&server).await;
+            let mut passed = guesses(from_ref(&one), failures(5), by_one).await;
+            passed += guesses(from_ref(&other), failures(5), by_other).await;
+            server.kill();
+            passed += guesses(from_ref(&other), failures(5), 20).await;
+            server.start_again();
+            let pair = [one, other];
+            look(&pair).await;
+            assert!(pair.iter().all(SharedThrottle::is_connected));
+            // The one that has heard less comes first.
+            for instance in pair.iter().rev() {
+                passed += guesses(from_ref(instance), failures(5), 20).await;
+            }
+            assert!(
+                (5..=7).contains(&passed),
+                "{passed} passed; {by_one} and {by_other} before"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_instance_that_never_comes_back_is_waited_for_in_vain_only_so_long() {
+        let mut server = RedisServer::start();
+        let [one, _gone] = two_instances(&server).await;
+        server.start_again();
+        is_allowed(&one, failures(5)).await;
+        for _ in 0..PROBES_OF_PATIENCE {
+            let _ = one.inner.look().await;
+            assert!(!one.is_connected());
+        }
+        let _ = one.inner.look().await;
+        assert!(one.is_connected());
     }
 
     #[tokio::test]
