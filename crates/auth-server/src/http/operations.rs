@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::State;
 use super::incoming::Incoming;
 use crate::telemetry;
+use crate::throttle::SharedThrottle;
 
 /// How long the store may take to give a sign of life.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,22 +43,24 @@ pub(super) struct Readiness {
     operation_id = "health",
     tag = "operations",
     responses(
-        (status = 200, description = "It is.", body = Health),
+        (status = 200, description = "It is, or it is degraded: Redis is away, and counters are kept in the process.", body = Health),
         (status = 503, description = "The database can not be reached.", body = Health)
     )
 )]
 pub(super) async fn health(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -> HttpResponse {
-    let is_connected = probe(&*state.services.store, &incoming).await.is_some();
-    let (code, status, database) = if is_connected {
-        (StatusCode::OK, "healthy", "connected")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unhealthy", "disconnected")
+    let database = probe(&*state.services.store, &incoming).await;
+    // Known without asking: a probe beside the requests keeps watch.
+    let redis = state.services.redis.as_ref().map(SharedThrottle::is_connected);
+    let (code, status) = match (database, redis) {
+        (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+        (Some(_), Some(false)) => (StatusCode::OK, "degraded"),
+        (Some(_), Some(true) | None) => (StatusCode::OK, "healthy"),
     };
     HttpResponse::build(code).json(Health {
         status,
         version: env!("CARGO_PKG_VERSION"),
-        database,
-        redis: "disabled",
+        database: connection(database.is_some()),
+        redis: redis.map_or("disabled", connection),
     })
 }
 
@@ -118,6 +121,10 @@ pub(super) async fn openapi(state: Data<State>) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/json"))
         .body(state.openapi.clone())
+}
+
+const fn connection(is_there: bool) -> &'static str {
+    if is_there { "connected" } else { "disconnected" }
 }
 
 async fn probe(store: &dyn StoreProbe, incoming: &Incoming) -> Option<StoreReadiness> {
