@@ -7,6 +7,7 @@ use std::path::Path;
 use auth_e2e::client::{Client, FLUTTER, TOKEN, Tokens};
 use auth_e2e::http::{Answer, Http};
 use auth_e2e::installation::{ADMIN_PASSWORD, Installation};
+use auth_e2e::scale;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -41,7 +42,14 @@ fn nothing_secret_is_ever_printed_counted_or_stored() {
         .extend([PASSWORD, WRONG_PASSWORD, ADMIN_PASSWORD].map(str::to_owned));
     seen.secrets.extend([client_secret, printed_once.clone()]);
     seen.secrets.extend(private_keys(&installation));
+    let sealing = fs::read_to_string(installation.keys().join("device.secret")).unwrap();
+    seen.secrets.push(sealing.trim().to_owned());
     let config = everything_in(&installation.run(&["config", "check"], "").unwrap());
+    let trail = everything_in(&installation.run(&["audit", "export"], "").unwrap());
+    assert!(
+        trail.contains("login_failed"),
+        "there is a trail to look at: {trail}"
+    );
     let stored = files_below(installation.directory(), &["keys", "printed.log"]);
     // The search would find something: the address is stored, and each sign-in is in the log.
     assert!(is_in(EMAIL, &stored) && is_in("login_success", printed.as_bytes()));
@@ -50,9 +58,11 @@ fn nothing_secret_is_ever_printed_counted_or_stored() {
     for secret in &seen.secrets {
         assert_absent(secret, after_first_start.as_bytes(), "what was printed");
         assert_absent(secret, config.as_bytes(), "the settings");
+        assert_absent(secret, trail.as_bytes(), "the audit trail");
         assert_absent(secret, seen.said.concat().as_bytes(), "what was answered");
         assert_absent(secret, &stored, "what is stored");
     }
+    scale::attempts(seen.secrets.len());
     let hashes = Database::open(&installation.database()).password_hashes();
     assert_eq!(hashes.len(), 2);
     for private in hashes.iter().map(String::as_str).chain([EMAIL]) {
@@ -82,6 +92,14 @@ impl Seen {
     fn granted(&mut self, answer: &Answer) -> Tokens {
         let tokens = Tokens::of(answer);
         self.add(&tokens);
+        // What a known device shows is a secret too, where one is given.
+        if let Some((cookie, _)) = answer
+            .header("set-cookie")
+            .and_then(|cookie| cookie.split_once(';'))
+        {
+            let (_, value) = cookie.split_once('=').unwrap();
+            self.secrets.push(value.to_owned());
+        }
         tokens
     }
 
@@ -138,6 +156,7 @@ fn use_everything(http: &Http, client_secret: &str, seen: &mut Seen) -> String {
     seen.refused(&client.refresh(&second.refresh));
     use_confidential_client(http, client_secret, seen);
     misplace(http, client_secret, &second, seen);
+    ask_about_tokens(http, client_secret, seen);
     seen.said.push(http.get("/metrics").unwrap().text());
     let last = seen.granted(&client.sign_in("ada", PASSWORD));
     last.refresh
@@ -164,6 +183,36 @@ fn use_confidential_client(http: &Http, client_secret: &str, seen: &mut Seen) {
             .post_form(TOKEN, &[("authorization", &basic(client_secret))], &form)
             .unwrap(),
     );
+}
+
+/// Introspection and revocation, of tokens that are good and of texts that are other secrets; by clients that prove
+/// themselves and by one that does not.
+fn ask_about_tokens(http: &Http, client_secret: &str, seen: &mut Seen) {
+    let tokens = seen.granted(&Client::flutter(http.clone()).sign_in("ada", PASSWORD));
+    let proved = [("client_id", CONFIDENTIAL), ("client_secret", client_secret)];
+    let unproved = [("client_id", CONFIDENTIAL), ("client_secret", WRONG_PASSWORD)];
+    for token in [tokens.access.as_str(), &tokens.refresh, PASSWORD, client_secret] {
+        for path in ["/oauth/introspect", "/oauth/revoke"] {
+            let ask = |client: &[(&str, &str)]| {
+                http.post_form(path, &[], &[client, &[("token", token)]].concat())
+                    .unwrap()
+            };
+            seen.refused(&ask(&unproved));
+            let told = ask(&proved);
+            assert!(
+                matches!(told.status, 200 | 400),
+                "{} {}",
+                told.status,
+                told.text()
+            );
+            seen.said.push(format!("{:?} {}", told.headers, told.text()));
+        }
+    }
+    let revoked = [("client_id", FLUTTER), ("token", tokens.refresh.as_str())];
+    let revoked = http.post_form("/oauth/revoke", &[], &revoked).unwrap();
+    assert_eq!(revoked.status, 200);
+    seen.said
+        .push(format!("{:?} {}", revoked.headers, revoked.text()));
 }
 
 /// Secrets in the path, the query, foreign headers, repeated and unknown parameters, and under a wrong type.
