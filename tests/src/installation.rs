@@ -120,6 +120,15 @@ impl Installation {
         Server::ready(child.map_err(Failed::NotStarted)?, self.address)
     }
 
+    /// Starts a server that plain HTTP does not reach, and waits until the given look says that it is ready.
+    ///
+    /// # Errors
+    /// Where it ends before, or takes too long.
+    pub fn start_when(&self, is_ready: impl Fn(SocketAddr) -> bool) -> Result<Server, Failed> {
+        let child = self.spawn().map_err(Failed::NotStarted)?;
+        Server::ready_when(child, self.address, is_ready)
+    }
+
     /// Runs the command line in this installation to its end.
     ///
     /// # Errors

@@ -46,20 +46,29 @@ impl std::fmt::Display for Failed {
 impl Server {
     /// Takes a process that has just been started, and waits until `/ready` answers 200.
     pub(crate) fn ready(child: Child, address: SocketAddr) -> Result<Self, Failed> {
+        let is_ready = |address| {
+            let answer = Http::new(address).get("/ready");
+            answer.is_ok_and(|answer| answer.status == 200)
+        };
+        Self::ready_when(child, address, is_ready)
+    }
+
+    /// The same where something else tells that it is ready.
+    pub(crate) fn ready_when(
+        child: Child,
+        address: SocketAddr,
+        is_ready: impl Fn(SocketAddr) -> bool,
+    ) -> Result<Self, Failed> {
         let mut server = Self { child, address };
         let ready = |server: &mut Self| match server.child.try_wait() {
             Ok(Some(status)) => Some(Err(Failed::Ended(status))),
-            Ok(None) => server.is_ready().then_some(Ok(())),
+            Ok(None) => is_ready(address).then_some(Ok(())),
             Err(error) => Some(Err(Failed::NotStarted(error))),
         };
         match within(PATIENCE, || ready(&mut server)) {
             Some(outcome) => outcome.map(|()| server),
             None => Err(Failed::NotReady),
         }
-    }
-
-    fn is_ready(&self) -> bool {
-        self.http().get("/ready").is_ok_and(|answer| answer.status == 200)
     }
 
     /// A client of this server, with connections of its own.
@@ -90,6 +99,14 @@ impl Server {
     /// Waits until it has ended; `None` where it does not in time.
     pub fn ended(mut self) -> Option<ExitStatus> {
         within(PATIENCE, || self.child.try_wait().ok().flatten())
+    }
+
+    /// `SIGHUP`: it is to read its files again.
+    ///
+    /// # Errors
+    /// Where it can't be told.
+    pub fn ask_to_reload(&self) -> io::Result<()> {
+        self.killer().send(Signal::HUP)
     }
 
     /// Asks it to stop, and waits until it has.

@@ -30,3 +30,5 @@ mod starting;
 mod storm;
 mod support;
 mod threats;
+mod timing;
+mod tls;
