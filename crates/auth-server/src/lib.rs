@@ -7,6 +7,7 @@ pub mod cli;
 pub mod compose;
 pub mod devices;
 pub mod files;
+pub mod housekeeping;
 pub mod http;
 pub mod settings;
 pub mod system;

@@ -194,6 +194,11 @@ pub fn hashing(figures: HashingFigures) {
     }
 }
 
+/// Records how many things of a kind housekeeping has deleted.
+pub fn housekept(what: &'static str, deleted: u64) {
+    metrics::counter!(meters::HOUSEKEEPING_DELETED, "what" => what).increment(deleted);
+}
+
 /// Records a panic that was caught on its way out of a handler.
 pub fn panicked(correlation_id: &str) {
     metrics::counter!(meters::PANICS).increment(1);

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::output::{print, print_error, try_print};
 use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL_CLIENT};
 use crate::compose::{self, Application, StartError, World};
+use crate::housekeeping::Housekeeper;
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
 use crate::system::{SystemClock, raise_open_files_limit};
 use crate::{http, telemetry};
@@ -113,6 +114,8 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
         let clock = Arc::clone(&world.clock);
         actix_web::rt::spawn(compose::tend_certificates(certificates, clock, reload))
     });
+    let housekeeper = Housekeeper::new(store, Arc::clone(&world.clock), settings.housekeeping);
+    let housekeeping = actix_web::rt::spawn(housekeeper.tend());
     tracing::info!(event_type = "started", address = %address, version = env!("CARGO_PKG_VERSION"), "serving");
     let handle = server.handle();
     actix_web::rt::spawn(async move {
@@ -124,6 +127,7 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     if let Some(following) = following {
         following.abort();
     }
+    housekeeping.abort();
     let store = store.clone();
     let drained = tokio::task::spawn_blocking(move || store.shutdown()).await;
     tracing::info!(event_type = "stopped", "stopped");

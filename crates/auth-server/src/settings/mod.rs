@@ -44,6 +44,8 @@ pub struct Settings {
     pub database: Database,
     /// Where instances share their counters; `None` where each counts for itself.
     pub redis: Option<Redis>,
+    /// What of the data is kept for how long.
+    pub housekeeping: Housekeeping,
     /// What tokens say.
     pub tokens: Tokens,
     /// What signs them.
@@ -142,6 +144,15 @@ pub enum Migration {
     AtStart,
     /// An operator, by `migrate up`.
     ByHand,
+}
+
+/// What of the data is kept for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Housekeeping {
+    /// How long audit rows are kept; `None` for ever.
+    pub audit_retention: Option<Seconds>,
+    /// How often what is too old is deleted.
+    pub interval: Duration,
 }
 
 /// What tokens say and how long they live.

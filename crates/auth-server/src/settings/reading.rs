@@ -23,8 +23,8 @@ use super::production;
 use super::table::{Key, Secrecy, Support};
 use super::values::{self, Parsed};
 use super::{
-    Database, Devices, Environment, KeyPlace, Keys, Listen, Log, LogFormat, LogLevel, Migration, Passwords,
-    Redis, Settings, Tokens,
+    Database, Devices, Environment, Housekeeping, KeyPlace, Keys, Listen, Log, LogFormat, LogLevel,
+    Migration, Passwords, Redis, Settings, Tokens,
 };
 
 /// Validates all settings that could be read, beside the problems of those that could not.
@@ -56,6 +56,7 @@ impl Reading<'_> {
         let listen = self.listen();
         let database = self.database();
         let redis = self.redis();
+        let housekeeping = self.housekeeping();
         let tokens = self.tokens();
         let keys = self.keys();
         let passwords = self.passwords();
@@ -68,6 +69,7 @@ impl Reading<'_> {
             listen: listen?,
             database: database?,
             redis: redis?,
+            housekeeping: housekeeping?,
             tokens: tokens?,
             keys: keys?,
             passwords: passwords?,
@@ -190,6 +192,15 @@ impl Reading<'_> {
         });
         let timeout = self.value(Key::RedisTimeout, values::milliseconds(5..=5_000))?;
         Ok(url?.map(|url| Redis { url, timeout }))
+    }
+
+    fn housekeeping(&mut self) -> Result<Housekeeping, Noted> {
+        let audit_retention = self.value(Key::AuditRetention, values::retention);
+        let interval = self.value(Key::HousekeepingInterval, values::seconds(60..=86_400));
+        Ok(Housekeeping {
+            audit_retention: audit_retention?,
+            interval: Duration::from_secs(interval?.get().into()),
+        })
     }
 
     fn tokens(&mut self) -> Result<Tokens, Noted> {

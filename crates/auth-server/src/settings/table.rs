@@ -188,6 +188,12 @@ settings! {
     AutoMigrate "AUTO_MIGRATE" Storage Open Ready;
         takes "`true` or `false`"; default Value("true");
         "Whether `serve` applies pending migrations before it listens. Where not, `auth-service migrate up` does."
+    AuditRetention "AUDIT_RETENTION" Storage Open Ready;
+        takes "seconds, 86400 to 315360000, or 0"; default Value("34560000");
+        "How long audit rows are kept, 400 days by default; 0 keeps them for ever. Older ones are deleted for good, a few at a time: `audit export` saves them before."
+    HousekeepingInterval "HOUSEKEEPING_INTERVAL" Storage Open Ready;
+        takes "seconds, 60 to 86400"; default Value("3600");
+        "How often the server deletes audit rows past `AUDIT_RETENTION` and denials of access tokens that have expired; the first time soon after its start."
     DbReadUrl "DB_READ_URL" Storage Url Refused;
         takes "a PostgreSQL URL"; default Unset("everything is read from `DB_URL`");
         "A replica for queries that may be a little behind."

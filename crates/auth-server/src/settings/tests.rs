@@ -46,6 +46,34 @@ fn without_any_setting_everything_has_its_default() {
     assert!(settings.warnings.is_empty());
 }
 
+#[rstest]
+#[case(None, Some(400 * 86_400))]
+#[case(Some("0"), None)]
+#[case(Some("86400"), Some(86_400))]
+fn audit_rows_are_kept_for_400_days_or_as_long_as_is_said(
+    #[case] given: Option<&str>,
+    #[case] kept: Option<u32>,
+) {
+    let variables: Vec<_> = given
+        .map(|value| ("AUTH_SERVICE__AUDIT_RETENTION", value))
+        .into_iter()
+        .collect();
+    let settings = load(&variables);
+    assert_eq!(settings.housekeeping.audit_retention, kept.map(Seconds::new));
+    assert_eq!(settings.housekeeping.interval, Duration::from_hours(1));
+}
+
+#[rstest]
+#[case("400")]
+#[case("86399")]
+#[case("-1")]
+#[case("315360001")]
+#[case("400d")]
+fn a_retention_of_less_than_a_day_is_taken_for_a_mistake(#[case] value: &str) {
+    let complaint = complaint(&[("AUTH_SERVICE__AUDIT_RETENTION", value)]);
+    assert!(complaint.contains("must be 0, which keeps for ever"), "{complaint}");
+}
+
 #[test]
 fn every_name_of_the_table_is_unique_and_found() {
     for key in Key::ALL {

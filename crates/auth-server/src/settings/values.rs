@@ -58,6 +58,19 @@ pub fn milliseconds(within: RangeInclusive<u32>) -> impl Fn(&str) -> Parsed<Dura
     move |text| number(text).map(|millis| Duration::from_millis(millis.into()))
 }
 
+/// How long something is kept; 0 is for ever. Less than a day is refused: whoever writes 400 means days, and would lose
+/// all but the last minutes.
+pub fn retention(text: &str) -> Parsed<Option<Seconds>> {
+    match text.parse() {
+        Ok(0) => Ok(None),
+        Ok(number @ 86_400..=315_360_000) => Ok(Some(Seconds::new(number))),
+        _ => Err(
+            "must be 0, which keeps for ever, or a whole number of seconds from 86400 (a day) to 315360000"
+                .to_owned(),
+        ),
+    }
+}
+
 /// A port.
 pub fn port(text: &str) -> Parsed<u16> {
     text.parse()

@@ -24,6 +24,7 @@ pub(super) const HASHING_JOBS: &str = "auth_password_hashing_jobs_total";
 pub(super) const HASHING_PENDING: &str = "auth_password_hashing_pending";
 pub(super) const PAST_THE_FLOOR: &str = "auth_failed_logins_past_floor_total";
 pub(super) const PANICS: &str = "auth_http_panics_total";
+pub(super) const HOUSEKEEPING_DELETED: &str = "auth_housekeeping_deleted_total";
 pub(super) const LOG_LINES_DROPPED: &str = "auth_log_lines_dropped_total";
 const BUILD: &str = "auth_build_info";
 
@@ -107,6 +108,10 @@ fn describe() {
         "Failed sign-ins that took longer than FAILED_LOGIN_FLOOR: their time may tell what was looked at."
     );
     metrics::describe_counter!(PANICS, "Panics caught on their way out of a handler.");
+    metrics::describe_counter!(
+        HOUSEKEEPING_DELETED,
+        "Rows deleted because they need not be kept any more, by kind."
+    );
     metrics::describe_counter!(
         LOG_LINES_DROPPED,
         "Log lines dropped because their writer was behind."

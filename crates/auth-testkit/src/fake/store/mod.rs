@@ -96,6 +96,11 @@ impl FakeStore {
         self.with(|state| state.audit.clone())
     }
 
+    /// How many access tokens are denied.
+    pub fn denials(&self) -> usize {
+        self.with(|state| state.denials.len())
+    }
+
     /// One session, as stored.
     pub fn session(&self, id: SessionId) -> Option<StoredSession> {
         self.with(|state| state.sessions.get(&id).cloned())
