@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal, Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use auth_domain::secret::Password;
+use auth_domain::secret::{Password, Token};
 use clap::Args;
 use secrecy::SecretString;
 
@@ -52,6 +52,25 @@ fn prompt_twice() -> Result<String, Failure> {
     } else {
         Err(Failure::refused("the two passwords differ: nothing was changed"))
     }
+}
+
+/// Reads a token from standard input, or from a prompt.
+///
+/// # Errors
+/// Where it can't be read, or nobody is there to be asked.
+pub(super) fn token(from_standard_input: bool) -> Result<Token, Failure> {
+    let text = if from_standard_input {
+        read_standard_input()?
+    } else if io::stdin().is_terminal() {
+        rpassword::prompt_password("Token: ").map_err(|error| Failure::of("read the token", &error))?
+    } else {
+        return Err(
+            Failure::usage("there is no terminal to ask for the token").advise(
+                "Give it by --token-stdin, or say by --session, --user or --client whose sessions shall end.",
+            ),
+        );
+    };
+    Ok(Token::new(text.trim().to_owned()))
 }
 
 /// Reads a file that holds a secret.

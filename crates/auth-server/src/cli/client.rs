@@ -295,8 +295,16 @@ async fn change(desk: &Desk, which: &Which, change: ClientChange, done: &str) ->
 }
 
 async fn find(desk: &Desk, which: &Which) -> Result<Client, Failure> {
-    let found = desk.store.clients.find(&which.client_id).await?;
-    found.ok_or_else(|| unknown(&which.client_id))
+    find_named(desk, &which.client_id).await
+}
+
+/// The client of an identifier.
+///
+/// # Errors
+/// Where there is none.
+pub(super) async fn find_named(desk: &Desk, client_id: &ClientId) -> Result<Client, Failure> {
+    let found = desk.store.clients.find(client_id).await?;
+    found.ok_or_else(|| unknown(client_id))
 }
 
 fn unknown(client_id: &ClientId) -> Failure {

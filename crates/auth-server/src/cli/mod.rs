@@ -13,6 +13,7 @@ mod health;
 mod keys;
 mod migrate;
 mod output;
+mod revoke;
 mod serve;
 mod token;
 mod user;
@@ -78,7 +79,7 @@ enum Command {
     /// List, rotate and import signing keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Look into a token
+    /// Look into a token, or end sessions and tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Read the audit trail
@@ -152,7 +153,7 @@ fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
         Command::User(command) => wait_for(user::run(command, &settings()?)),
         Command::Client(command) => wait_for(client::run(command, &settings()?)),
         Command::Keys(command) => wait_for(keys::run(command, &settings()?)),
-        Command::Token(command) => token::run(&command, &settings()?).map(Some),
+        Command::Token(command) => wait_for(token::run(command, &settings()?)),
         Command::Audit(command) => block_on(audit::run(command, &settings()?, line.common.json)),
         Command::Config(command) => config::run(&command, &sources).map(Some),
         Command::Health(arguments) => health::run(&arguments, &settings()?).map(Some),

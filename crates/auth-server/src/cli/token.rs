@@ -1,4 +1,4 @@
-//! `token inspect`: what a token says, and whether this server would take it. The token comes from standard input or
+//! `token`: what becomes of tokens, and `token inspect`: what a token says, and whether this server would take it. The token comes from standard input or
 //! a file, and is never printed again.
 
 use std::fmt::Write as _;
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::output::{Ending, Report, json_pretty, moment};
+use super::revoke::{self, RevokeArguments};
 use super::{ask, keys};
 use crate::compose::{self, StartError};
 use crate::settings::Settings;
@@ -26,6 +27,12 @@ use crate::system::SystemClock;
 pub(super) enum TokenCommand {
     /// Read a token from standard input and say what it is and whether it is good
     Inspect(InspectArguments),
+    /// End sessions, or one token
+    ///
+    /// By session, user, client, or both of these, every refresh token of the sessions is good for nothing from then on;
+    /// access tokens that were issued before go on until they expire. By token, a refresh token ends its session, and an
+    /// access token is denied until it expires. Without any of these options the token is asked for.
+    Revoke(RevokeArguments),
 }
 
 /// Where the token is.
@@ -40,8 +47,14 @@ pub(super) struct InspectArguments {
 ///
 /// # Errors
 /// Where the token or the keys can't be read.
-pub(super) fn run(command: &TokenCommand, settings: &Settings) -> Result<Report, Failure> {
-    let TokenCommand::Inspect(arguments) = command;
+pub(super) async fn run(command: TokenCommand, settings: &Settings) -> Result<Report, Failure> {
+    match command {
+        TokenCommand::Inspect(arguments) => inspect(&arguments, settings),
+        TokenCommand::Revoke(arguments) => revoke::run(&arguments, settings).await,
+    }
+}
+
+fn inspect(arguments: &InspectArguments, settings: &Settings) -> Result<Report, Failure> {
     keys::check_keys_exist(settings)?;
     let text = ask::read_input(arguments.file.as_deref())?;
     let token = Token::new(text.trim().to_owned());

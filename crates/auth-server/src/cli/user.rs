@@ -217,13 +217,20 @@ async fn change(desk: &Desk, user: &User, change: UserChange, done: &str) -> Res
 }
 
 async fn find(desk: &Desk, whom: &Whom) -> Result<User, Failure> {
-    let key = uuid::Uuid::try_parse(&whom.user).map_or_else(
-        |_| UserKey::Login(Login::parse(&whom.user)),
+    find_named(desk, &whom.user).await
+}
+
+/// The user of a name, an e-mail address or an id.
+///
+/// # Errors
+/// Where there is none.
+pub(super) async fn find_named(desk: &Desk, name: &str) -> Result<User, Failure> {
+    let key = uuid::Uuid::try_parse(name).map_or_else(
+        |_| UserKey::Login(Login::parse(name)),
         |id| UserKey::Id(UserId::from_uuid(id)),
     );
     desk.store.user_directory.find(&key).await?.ok_or_else(|| {
-        Failure::refused(format!("there is no user {}", whom.user))
-            .advise("`auth-service user list` lists them.")
+        Failure::refused(format!("there is no user {name}")).advise("`auth-service user list` lists them.")
     })
 }
 

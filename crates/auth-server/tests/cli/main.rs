@@ -9,5 +9,6 @@ mod administration;
 mod desk;
 mod first_start;
 mod health;
+mod revocation;
 mod settings;
 mod tokens_and_keys;
