@@ -4,8 +4,10 @@
 //! latencies say how long a user waited at full load; they are not those of a given rate of arrivals.
 
 pub mod bound;
+mod crowd;
 pub mod machine;
 pub mod process;
 pub mod report;
 pub mod run;
+pub mod storm;
 pub mod users;

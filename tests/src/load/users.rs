@@ -33,12 +33,22 @@ pub enum Scenario {
 #[derive(Debug)]
 pub struct Users(Vec<User>);
 
+/// A user with a connection.
 #[derive(Debug)]
-struct User {
+pub(super) struct User {
     scenario: Scenario,
     address: SocketAddr,
     connection: Connection,
     request: Vec<u8>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// 200.
+    Granted,
+    /// 503: the server has no room.
+    TurnedAway,
 }
 
 /// What users have seen in some time.
@@ -90,7 +100,8 @@ impl Users {
 }
 
 impl User {
-    async fn connect(scenario: Scenario, address: SocketAddr) -> io::Result<Self> {
+    /// Connects; who will refresh signs in.
+    pub(super) async fn connect(scenario: Scenario, address: SocketAddr) -> io::Result<Self> {
         let mut user = Self {
             scenario,
             address,
@@ -119,19 +130,31 @@ impl User {
         Ok((self, latencies))
     }
 
-    /// One request and its answer, out of which a user that refreshes makes its next request.
+    /// One request, which must succeed.
     async fn step(&mut self) -> io::Result<()> {
+        match self.ask().await? {
+            Answered::Granted => Ok(()),
+            Answered::TurnedAway => Err(io::Error::other("turned away: there was no room")),
+        }
+    }
+
+    /// One request and its answer, out of which a user that refreshes makes its next request.
+    pub(super) async fn ask(&mut self) -> io::Result<Answered> {
         let reply = self.connection.exchange(&self.request).await?;
-        if reply.status != 200 {
-            let body = String::from_utf8_lossy(reply.body);
-            return Err(io::Error::other(format!("answered by {}: {body}", reply.status)));
+        match reply.status {
+            200 => {}
+            503 => return Ok(Answered::TurnedAway),
+            status => {
+                let body = String::from_utf8_lossy(reply.body);
+                return Err(io::Error::other(format!("answered by {status}: {body}")));
+            }
         }
         if self.scenario == Scenario::Refresh {
             let token = wire::refresh_token(reply.body)
                 .ok_or_else(|| io::Error::other("an answer without a refresh token"))?;
             self.request = wire::token_request(self.address, &wire::refresh_form(FLUTTER, token));
         }
-        Ok(())
+        Ok(Answered::Granted)
     }
 }
 
@@ -140,6 +163,7 @@ fn sign_in(address: SocketAddr) -> Vec<u8> {
     wire::token_request(address, &form)
 }
 
-fn histogram() -> io::Result<Histogram<u64>> {
+/// Of latencies in microseconds, up to a minute.
+pub(super) fn histogram() -> io::Result<Histogram<u64>> {
     Histogram::new_with_max(LONGEST_US, SIGNIFICANT_DIGITS).map_err(io::Error::other)
 }
