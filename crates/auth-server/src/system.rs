@@ -42,6 +42,18 @@ impl Random for SystemRandom {
     }
 }
 
+/// Keeps what this process knows out of files that a crash would leave behind: passwords, tokens, private keys. The
+/// hard limit goes with it, so that nothing raises it again. Lowering a limit is always allowed.
+pub fn leave_no_core_dump() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(event_type = "limits", %error, "a crash may leave a core dump, with secrets in it");
+    }
+}
+
 /// Lets this process hold as many connections open as the system lets it at all. The usual soft limit of 1,024 dates
 /// from programs that could not count further; here it would let one client with as many idle connections keep
 /// everybody else out.

@@ -72,6 +72,19 @@ fn nothing_secret_is_ever_printed_counted_or_stored() {
     }
 }
 
+#[test]
+fn a_crash_leaves_no_core_dump() {
+    let installation = Installation::new();
+    let server = installation.start();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let limit = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    let limit: Vec<&str> = limit.split_whitespace().collect();
+    assert_eq!(limit[4..6], ["0", "0"]);
+}
+
 /// What went over the wire: the secrets of the good answers, and the text of all others.
 #[derive(Default)]
 struct Seen {

@@ -14,7 +14,7 @@ use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL
 use crate::compose::{self, Application, StartError, World};
 use crate::housekeeping::Housekeeper;
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
-use crate::system::{SystemClock, raise_open_files_limit};
+use crate::system::{SystemClock, leave_no_core_dump, raise_open_files_limit};
 use crate::{http, telemetry};
 
 /// What the audit trail says made what the server does by itself.
@@ -63,6 +63,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             warning.fault
         );
     }
+    leave_no_core_dump();
     if let Some(limit) = raise_open_files_limit() {
         tracing::debug!(
             event_type = "limits",
