@@ -62,6 +62,14 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// The file, or its log beside it, is open to others than its owner. It holds everybody's password hash.
+    #[error("others may read or change {path} (mode {mode:04o}); `chmod 600` makes it private")]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The file's name is no text that the database's library takes.
     #[error("the database file's name {path} is not UTF-8")]
     Name {
@@ -109,7 +117,7 @@ impl Store {
 /// Applies no migrations: [`Migrations::up`] does, and [`StoreProbe`] says whether there is need.
 ///
 /// # Errors
-/// Where the folder, the file or the database can't be opened for reading and writing.
+/// Where the folder, the file or the database can't be opened for reading and writing, or others may read it.
 pub fn open(url: &DatabaseUrl, options: StoreOptions) -> Result<Store, OpenError> {
     let engine = Arc::new(sqlite::open(url.path(), options)?);
     let adapter = Arc::new(sqlite::Adapter {

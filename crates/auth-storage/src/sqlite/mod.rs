@@ -92,21 +92,41 @@ fn prepare_file(path: &Path) -> Result<String, OpenError> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(path)
-        .and_then(|file| file.metadata());
-    let metadata = opened.map_err(|source| OpenError::File {
+        .open(path);
+    opened.map_err(|source| OpenError::File {
         path: path.to_owned(),
         source,
     })?;
+    // The library gives the log and its index the file's own mode. What an older file left behind may have another.
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        check_privacy(Path::new(&name))?;
+    }
+    file_name(path)
+}
+
+/// Refuses a file that everybody may read, or a group may change. A group that may read it, to back it up perhaps, is an
+/// operator's decision, and is told what it comes to.
+fn check_privacy(path: &Path) -> Result<(), OpenError> {
+    let Ok(metadata) = path.metadata() else {
+        return Ok(());
+    };
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if mode & 0o027 != 0 {
+        return Err(OpenError::OpenToOthers {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    if mode & 0o040 != 0 {
         tracing::warn!(
             file = %path.display(),
             mode = %format_args!("{mode:03o}"),
-            "the database file can be read by other users of this machine; it should have mode 600"
+            "the group of the database file can read everybody's password hash; it should have mode 600"
         );
     }
-    file_name(path)
+    Ok(())
 }
 
 fn file_name(path: &Path) -> Result<String, OpenError> {

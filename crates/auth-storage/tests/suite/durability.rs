@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
 use auth_domain::id::RowId;
 use auth_domain::ports::{StoreReadiness, Unavailable};
 use auth_domain::session::{Opened, Rotated};
-use auth_storage::OpenError;
+use auth_storage::{Migrations, OpenError};
 use auth_testkit::build;
 use auth_testkit::contract::stage::{Inside, note};
 use diesel::connection::SimpleConnection;
@@ -184,15 +185,44 @@ fn a_path_that_can_not_be_a_database_is_an_error_that_names_it() {
     assert!(matches!(refused, Some(OpenError::Database { .. })));
 }
 
-#[test]
-fn a_new_database_is_for_its_owner_only() {
+fn mode_of(path: &Path) -> u32 {
+    let metadata = fs::metadata(path).expect("it is there");
+    metadata.permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn a_database_its_log_and_its_folder_are_for_their_owner_only() {
     let file = File::new();
-    let mode = |path: &std::path::Path| {
-        let metadata = fs::metadata(path).expect("it is there");
-        metadata.permissions().mode() & 0o777
-    };
-    assert_eq!(mode(&file.path()), 0o600);
-    assert_eq!(mode(file.path().parent().expect("a folder")), 0o700);
+    let store = file.open();
+    store.audit.record(note("row")).await.expect("the store is there");
+    for name in ["auth.db", "auth.db-wal", "auth.db-shm"] {
+        assert_eq!(mode_of(&file.path().with_file_name(name)), 0o600, "{name}");
+    }
+    assert_eq!(mode_of(file.path().parent().expect("a folder")), 0o700);
+}
+
+#[tokio::test]
+async fn a_database_that_others_may_read_is_refused_until_it_is_private() {
+    let file = File::new();
+    let store = file.open();
+    store.audit.record(note("row")).await.expect("the store is there");
+    let open = || auth_storage::open(&file.url(), auth_storage::StoreOptions::default());
+    for name in ["auth.db", "auth.db-wal", "auth.db-shm"] {
+        let path = file.path().with_file_name(name);
+        for mode in [0o604, 0o602, 0o620, 0o644, 0o666] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+            let refused = open().err().expect("others may read it");
+            let told = refused.to_string();
+            let is_named = told.contains(&*path.to_string_lossy()) && told.contains("chmod 600");
+            assert!(is_named && told.contains(&format!("{mode:04o}")), "{told}");
+            let migrated = Migrations::of(&file.url()).up();
+            assert!(matches!(migrated, Err(OpenError::OpenToOthers { .. })));
+        }
+        for mode in [0o640, 0o600] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
+            open().expect("a group may be let read it");
+        }
+    }
 }
 
 #[tokio::test]
