@@ -47,6 +47,16 @@ fn token_requests_of_the_corpus_are_read_or_refused() {
 }
 
 #[test]
+fn requests_about_tokens_of_the_corpus_are_read_or_refused() {
+    replay("about_token", fuzz::about_token);
+}
+
+#[test]
+fn cookies_of_the_corpus_are_read_or_passed_over() {
+    replay("cookie", fuzz::cookie);
+}
+
+#[test]
 fn tokens_of_the_corpus_are_genuine_only_if_they_are() {
     replay("jwt", fuzz::jwt);
 }

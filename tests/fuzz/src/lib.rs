@@ -5,13 +5,15 @@
 
 use std::sync::{Arc, LazyLock};
 
+use auth_domain::client_auth::BasicCredentials;
+use auth_domain::device::{DeviceSecret, KnownDevice};
 use auth_domain::ports::{Clock, Genuine, TokenSigner};
-use auth_domain::request::{Grant, MAX_LOGIN_BYTES, MAX_TOKEN_BYTES, TokenRequest};
+use auth_domain::request::{AboutToken, Grant, MAX_LOGIN_BYTES, MAX_TOKEN_BYTES, TokenRequest};
 use auth_domain::scope::{MAX_SCOPE_TOKENS, Scope};
-use auth_domain::secret::Token;
+use auth_domain::secret::{DeviceToken, Token};
 use auth_domain::time::Timestamp;
 use auth_jwt::{KeyBits, KeyRing, KeySource, Kid, RsaKey};
-use auth_server::http::{basic, form};
+use auth_server::http::{basic, device_cookie, form};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
@@ -74,16 +76,21 @@ pub fn scope(text: &[u8]) {
     assert_eq!(Scope::parse(&written), Ok(scope));
 }
 
+/// What a message consists of: its first line is the `Authorization` header, if it is not empty; the rest is the body.
+fn taken_apart(message: &[u8]) -> Option<(Option<BasicCredentials>, &[u8])> {
+    let mut parts = message.splitn(2, |byte| *byte == b'\n');
+    let header = parts.next().filter(|line| !line.is_empty());
+    let body = parts.next().unwrap_or_default();
+    Some((basic::from_headers(header.into_iter()).ok()?, body))
+}
+
 /// A token request that is understood holds nothing beyond the bounds; what shows it shows no secret of it.
 /// The first line is the `Authorization` header, if it is not empty; the rest is the body.
 ///
 /// # Panics
 /// Where that is not so.
 pub fn token_request(message: &[u8]) {
-    let mut parts = message.splitn(2, |byte| *byte == b'\n');
-    let header = parts.next().filter(|line| !line.is_empty());
-    let body = parts.next().unwrap_or_default();
-    let Ok(credentials) = basic::from_headers(header.into_iter()) else {
+    let Some((credentials, body)) = taken_apart(message) else {
         return;
     };
     let Ok(pairs) = form::decode(body) else {
@@ -114,6 +121,52 @@ pub fn token_request(message: &[u8]) {
             assert!((1..=MAX_TOKEN_BYTES).contains(&token.expose().len()));
             assert_eq!(format!("{:?}", request.grant), "RefreshToken(Token(..))");
         }
+    }
+}
+
+/// A request about a token that is understood holds nothing beyond the bounds; what shows it shows no secret of it. Its
+/// form is that of [`token_request`].
+///
+/// # Panics
+/// Where that is not so.
+pub fn about_token(message: &[u8]) {
+    let Some((credentials, body)) = taken_apart(message) else {
+        return;
+    };
+    let Ok(pairs) = form::decode(body) else {
+        return;
+    };
+    let Ok(request) = AboutToken::parse(pairs, credentials) else {
+        return;
+    };
+    assert!(!request.client.client_id.is_empty());
+    let token = request.token.expose();
+    assert!((1..=MAX_TOKEN_BYTES).contains(&token.len()) && !token.contains('\0'));
+    assert!(format!("{request:?}").ends_with(", token: Token(..) }"));
+}
+
+/// Of cookies at most one is taken for the note of a device, which is short, plain, and not believed. Each line is a
+/// header.
+///
+/// # Panics
+/// Where that is not so.
+pub fn cookie(headers: &[u8]) {
+    let lines = || headers.split(|byte| *byte == b'\n');
+    for is_secure in [false, true] {
+        let Some(note) = device_cookie::find(lines(), is_secure) else {
+            continue;
+        };
+        let text = note.expose();
+        assert!((1..=256).contains(&text.len()));
+        assert!(
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        );
+        let later = [&b"codelab-device=later"[..], b"__Host-codelab-device=later"];
+        let first = device_cookie::find(lines().chain(later), is_secure);
+        assert_eq!(first.as_ref().map(DeviceToken::expose), Some(text));
+        let secret = DeviceSecret::from_bytes([7; 32]);
+        assert_eq!(KnownDevice::open(&note, &secret, Timestamp::default()), None);
     }
 }
 
