@@ -513,6 +513,24 @@ async fn what_is_told_raises_counters_and_lowers_none() {
 }
 
 #[tokio::test]
+async fn a_password_is_sent_to_redis_and_told_to_nobody_else() {
+    let server = RedisServer::start();
+    server.tell("CONFIG SET requirepass pencil").unwrap();
+    for (password, is_right) in [("", false), (":crayon@", false), (":pencil@", true)] {
+        let url = server.url().replace("redis://", &format!("redis://{password}"));
+        let throttle = RedisThrottle::new(RedisUrl::parse(&url).unwrap(), AMPLE).unwrap();
+        let registered = throttle
+            .register(throttle.meet(), &Instance::generate(&SeededRandom::default()))
+            .await;
+        assert_eq!(registered.is_ok(), is_right, "{password}");
+        if let Err(outage) = registered {
+            let told = format!("{outage:?} {outage} {}", outage.source);
+            assert!(!told.contains("pencil") && !told.contains("crayon"), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_none_of_ours_is_an_outage() {
     let server = RedisServer::start();
     let throttle = throttle_on(&server, AMPLE);
