@@ -24,8 +24,16 @@ const PORTS: u16 = 2_700;
 #[derive(Debug)]
 pub struct RedisServer {
     directory: TempDir,
-    address: SocketAddr,
+    place: Place,
     process: Option<Child>,
+}
+
+/// An address, which stays this test's while no server listens there.
+#[derive(Debug)]
+struct Place {
+    address: SocketAddr,
+    /// The same port of another loopback address, where nobody looks for anything: who has it may use the port.
+    _claim: TcpListener,
 }
 
 impl Default for RedisServer {
@@ -46,19 +54,19 @@ impl RedisServer {
             .expect("a temporary directory");
         let mut new = Self {
             directory,
-            address: free_address(),
+            place: Place::free(),
             process: None,
         };
         // Somebody else may have taken the port since it was found free.
         while !new.comes_up() {
-            new.address = free_address();
+            new.place = Place::free();
         }
         new
     }
 
     /// Its URL, for settings.
     pub fn url(&self) -> String {
-        format!("redis://{}/0", self.address)
+        format!("redis://{}/0", self.place.address)
     }
 
     /// Kills it: what it knew is gone, and nobody listens there any more.
@@ -82,7 +90,7 @@ impl RedisServer {
         assert!(
             self.comes_up(),
             "redis-server did not come up again on {}",
-            self.address
+            self.place.address
         );
     }
 
@@ -107,7 +115,7 @@ impl RedisServer {
     /// # Errors
     /// Where it gives none.
     pub fn tell(&self, command: &str) -> io::Result<String> {
-        tell(self.address, command)
+        tell(self.place.address, command)
     }
 
     fn signal(&self, signal: Signal) {
@@ -118,14 +126,16 @@ impl RedisServer {
 
     /// Whether a server could be started on this port and answers.
     fn comes_up(&mut self) -> bool {
-        let process = self.process.insert(spawn(self.address, self.directory.path()));
+        let process = self
+            .process
+            .insert(spawn(self.place.address, self.directory.path()));
         let start = Instant::now();
         loop {
             // Only while ours runs, since on a taken port somebody else's would answer.
             if process.try_wait().expect("our own process").is_some() {
                 return false;
             }
-            if tell(self.address, "PING").is_ok_and(|answer| answer.starts_with("+PONG")) {
+            if tell(self.place.address, "PING").is_ok_and(|answer| answer.starts_with("+PONG")) {
                 return true;
             }
             assert!(start.elapsed() < PATIENCE, "redis-server does not answer");
@@ -189,13 +199,24 @@ fn look_again_soon() {
     thread::park_timeout(LOOK_AGAIN);
 }
 
-/// An address that nobody listens on; each process of tests looks in a stretch of its own.
-fn free_address() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let stretch = u16::try_from(std::process::id() % 270).unwrap_or_default() * 10;
-    (0..PORTS)
-        .map(|_| FIRST_PORT + (stretch + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS)
-        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        .find(|address| TcpListener::bind(address).is_ok())
-        .expect("a free port")
+impl Place {
+    /// One that nobody has; each process of tests looks in a stretch of its own first.
+    fn free() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let stretch = u16::try_from(std::process::id() % 270).unwrap_or_default() * 10;
+        (0..PORTS)
+            .map(|_| FIRST_PORT + (stretch + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS)
+            .find_map(Self::at)
+            .expect("a free port")
+    }
+
+    fn at(port: u16) -> Option<Self> {
+        let claim = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port)).ok()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        TcpListener::bind(address).ok()?;
+        Some(Self {
+            address,
+            _claim: claim,
+        })
+    }
 }
