@@ -20,7 +20,7 @@ const FORGED: &str = "x-forged-by-a-stranger";
 
 /// SQL, shells, templates, terminals, headers, log lines, and text that is written or read in unusual ways. Bytes, since
 /// some are no text.
-const TEXTS: &[&[u8]] = &[
+pub(crate) const TEXTS: &[&[u8]] = &[
     b"' OR '1'='1",
     b"' OR 1=1 --",
     b"\" OR \"\"=\"",
