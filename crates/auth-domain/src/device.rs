@@ -74,7 +74,7 @@ impl DeviceSecret {
             return None;
         }
         for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = high << 4 | low;
+            *byte = high * 16 + low;
         }
         Some(Self(bytes))
     }
@@ -167,8 +167,8 @@ impl KnownDevice {
         let (version, rest) = note.split_first()?;
         let (user, rest) = rest.split_first_chunk::<16>()?;
         let (id, rest) = rest.split_first_chunk::<16>()?;
-        let (expires_at, rest) = rest.split_first_chunk::<8>()?;
-        (*version == VERSION && rest.is_empty()).then(|| Self {
+        let (expires_at, _) = rest.split_first_chunk::<8>()?;
+        (*version == VERSION).then(|| Self {
             id: DeviceId(*id),
             user_id: UserId::from_uuid(Uuid::from_bytes(*user)),
             expires_at: Timestamp::from_unix_seconds(i64::from_be_bytes(*expires_at)),

@@ -108,6 +108,27 @@ fn a_derived_secret_is_an_hmac_of_a_label_under_the_other_one() {
     ));
 }
 
+#[test]
+fn a_secret_shows_nothing() {
+    assert_eq!(format!("{:?}", secret(1)), "DeviceSecret(..)");
+}
+
+#[test]
+fn the_name_of_a_device_is_what_was_drawn() {
+    struct Counting;
+
+    impl auth_domain::ports::Random for Counting {
+        fn fill(&self, buffer: &mut [u8]) {
+            for (byte, number) in buffer.iter_mut().zip(0..) {
+                *byte = number;
+            }
+        }
+    }
+
+    let expected: Vec<u8> = (0..16).collect();
+    assert_eq!(DeviceId::generate(&Counting).as_bytes(), expected.as_slice());
+}
+
 struct ZeroRandom;
 
 impl auth_domain::ports::Random for ZeroRandom {
