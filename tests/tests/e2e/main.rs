@@ -24,6 +24,7 @@ mod guessing;
 mod hostile;
 mod keys;
 mod load;
+mod production;
 mod proxies;
 mod races;
 mod redis;

@@ -3,9 +3,10 @@
 //!
 //! The framework times the head of a connection's first request and the pauses between requests. All else is
 //! watched here, below it, where bytes are read and written: the head of a later request, a client that does not
-//! take its answers, and one that keeps a connection of HTTP/2 open by doing nothing (ADR 0014).
+//! take its answers, and one that keeps a connection of HTTP/2 open by doing nothing. Nor is more read of a connection
+//! than there is a use for: what waits, waits at the client (ADR 0014).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
@@ -13,13 +14,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use actix_http::Protocol;
-use actix_web::HttpRequest;
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use actix_web::rt::net::TcpStream;
+use actix_web::web::Bytes;
+use actix_web::{HttpMessage as _, HttpRequest};
 use auth_domain::throttle::NetworkKey;
+use futures::Stream as AsyncStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -29,9 +35,12 @@ use super::client_address::Trust;
 
 /// How many requests one connection of HTTP/2 may have going at once.
 pub(super) const MAX_STREAMS: usize = 100;
-/// How much is read of one connection before others have their turn. A head of HTTP/2 is much smaller on the wire than
-/// in memory.
+/// How much is read of a connection of HTTP/2 before others have their turn: a head is much smaller on the wire than in
+/// memory.
 const READ_AT_ONCE: usize = 64 * 1024;
+/// How much is read of one of HTTP/1.1. The framework takes apart all that has come, and keeps each request that it
+/// finds, so this is what a client can make it keep that sends many at once.
+const PART: usize = 2 * 1024;
 
 /// How many connections there may be, and how long one may keep us waiting.
 #[derive(Debug, Clone, Copy)]
@@ -182,6 +191,12 @@ pub(super) struct Watch {
     has_served: Cell<bool>,
     /// Since when the head of the next one has been coming.
     head_since: Cell<Option<Instant>>,
+    /// What has been seen of that head.
+    head: Cell<Head>,
+    /// Whether a handler waits for more of a body.
+    is_body_wanted: Cell<bool>,
+    /// The connection, where it reads no more for the moment.
+    reader: RefCell<Option<Waker>>,
 }
 
 impl Watch {
@@ -189,11 +204,28 @@ impl Watch {
         self.going.set(self.going.get() + 1);
         self.has_served.set(true);
         self.head_since.set(None);
+        self.head.set(Head::Ended);
         Going(Rc::clone(self))
     }
 
     fn is_idle(&self) -> bool {
         self.going.get() == 0
+    }
+
+    /// Whether nobody has a use for what might come: a request is being worked on that wants no more of its body.
+    fn is_reading_of_no_use(&self) -> bool {
+        !self.is_idle() && !self.is_body_wanted.get()
+    }
+
+    fn want_body(&self) {
+        self.is_body_wanted.set(true);
+        self.read_on();
+    }
+
+    fn read_on(&self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 }
 
@@ -213,13 +245,45 @@ impl Drop for Going {
         if self.0.is_idle() {
             self.0.idle_since.set(Instant::now());
             self.0.head_since.set(None);
+            self.0.head.set(Head::default());
+            self.0.is_body_wanted.set(false);
+            self.0.read_on();
         }
     }
 }
 
 /// Notes that a request has been begun; `None` where it came by no connection of ours, as in tests.
-pub(super) fn begin(request: &HttpRequest) -> Option<Going> {
-    request.conn_data::<Rc<Watch>>().map(Watch::begin)
+pub(super) fn begin(request: &mut ServiceRequest) -> Option<Going> {
+    let watch = Rc::clone(request.request().conn_data::<Rc<Watch>>()?);
+    let headers = request.headers();
+    if headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING) {
+        let body = WatchedBody {
+            body: request.take_payload(),
+            watch: Rc::clone(&watch),
+        };
+        request.set_payload(Payload::Stream {
+            payload: Box::pin(body),
+        });
+    }
+    Some(watch.begin())
+}
+
+/// A body that tells its connection when a handler waits for more of it.
+struct WatchedBody {
+    body: Payload,
+    watch: Rc<Watch>,
+}
+
+impl AsyncStream for WatchedBody {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = Pin::new(&mut self.body).poll_next(context);
+        if polled.is_pending() {
+            self.watch.want_body();
+        }
+        polled
+    }
 }
 
 /// Whether a request came over TLS.
@@ -249,6 +313,9 @@ impl Connection {
             idle_since: Cell::new(Instant::now()),
             has_served: Cell::new(false),
             head_since: Cell::new(None),
+            head: Cell::default(),
+            is_body_wanted: Cell::new(false),
+            reader: RefCell::default(),
         };
         Self {
             stream,
@@ -268,6 +335,20 @@ impl Connection {
         Rc::clone(&self.watch)
     }
 
+    /// Reads what has come, of HTTP/1.1 a part at a time.
+    fn poll_some(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.protocol == Protocol::Http2 {
+            return self.poll_stream(context, buffer);
+        }
+        let mut part = [0; PART];
+        let room = part.get_mut(..buffer.remaining().min(PART)).unwrap_or_default();
+        let mut part = ReadBuf::new(room);
+        ready!(self.poll_stream(context, &mut part))?;
+        self.note_bytes(part.filled_mut());
+        buffer.put_slice(part.filled());
+        Poll::Ready(Ok(()))
+    }
+
     fn poll_stream(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -275,13 +356,25 @@ impl Connection {
         }
     }
 
-    /// Notes that something came. Of HTTP/2 that may be a frame that belongs to no request.
-    fn note_bytes(&self) {
+    /// How much is read before what came is looked at.
+    const fn most_in_a_row(&self) -> usize {
+        match self.protocol {
+            Protocol::Http2 => READ_AT_ONCE,
+            _ => 1,
+        }
+    }
+
+    /// Notes what came of HTTP/1.1: something of a body, or of the head of the next request.
+    fn note_bytes(&self, bytes: &mut [u8]) {
         let watch = &self.watch;
-        let begins_a_head = self.protocol == Protocol::Http1 && watch.is_idle() && watch.has_served.get();
-        if begins_a_head && watch.head_since.get().is_none() {
+        watch.is_body_wanted.set(false);
+        if !watch.is_idle() || bytes.is_empty() {
+            return;
+        }
+        if watch.has_served.get() && watch.head_since.get().is_none() {
             watch.head_since.set(Some(Instant::now()));
         }
+        watch.head.set(watch.head.get().spoil_bare_line_feeds(bytes));
     }
 
     /// Nothing came. Is it too late by now for the next request?
@@ -321,16 +414,19 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read_in_a_row >= READ_AT_ONCE {
+        if self.read_in_a_row >= self.most_in_a_row() {
             self.read_in_a_row = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if self.protocol == Protocol::Http1 && self.watch.is_reading_of_no_use() {
+            self.watch.reader.replace(Some(context.waker().clone()));
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
-        match self.poll_stream(context, buffer) {
+        match self.poll_some(context, buffer) {
             Poll::Ready(outcome) => {
                 self.read_in_a_row += buffer.filled().len() - before;
-                self.note_bytes();
                 Poll::Ready(outcome)
             }
             Poll::Pending => {
@@ -372,6 +468,58 @@ impl AsyncWrite for Connection {
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         };
         self.poll_taken(outcome, context)
+    }
+}
+
+/// The head of a request of HTTP/1.1 as it comes. The framework takes a line feed without its carriage return for
+/// the end of a line, as it may (RFC 9112 section 2.2). A proxy in front that does not would see one header where we
+/// see two, and a stranger could smuggle a request past it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// Empty lines may come before it.
+    Begun {
+        is_empty: bool,
+        last: u8,
+        line: usize,
+    },
+    Ended,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self::Begun {
+            is_empty: true,
+            last: 0,
+            line: 0,
+        }
+    }
+}
+
+impl Head {
+    /// Makes of each line feed that stands alone a byte that no head may hold, so that the framework refuses it.
+    fn spoil_bare_line_feeds(self, bytes: &mut [u8]) -> Self {
+        let Self::Begun {
+            mut is_empty,
+            mut last,
+            mut line,
+        } = self
+        else {
+            return Self::Ended;
+        };
+        for byte in bytes {
+            match *byte {
+                b'\n' if last != b'\r' => *byte = 0,
+                b'\n' if line == 0 && !is_empty => return Self::Ended,
+                b'\n' => line = 0,
+                b'\r' => {}
+                _ => {
+                    is_empty = false;
+                    line += 1;
+                }
+            }
+            last = *byte;
+        }
+        Self::Begun { is_empty, last, line }
     }
 }
 
@@ -421,6 +569,32 @@ mod tests {
         assert!(seat(&door, "192.0.2.1").is_some());
         assert!(door.open.seats().by_network.is_empty());
         assert_eq!(door.open.seats().total, 0);
+    }
+
+    fn spoilt(parts: &[&str]) -> (String, bool) {
+        let mut head = Head::default();
+        let mut whole = Vec::new();
+        for part in parts {
+            let mut bytes = part.as_bytes().to_vec();
+            head = head.spoil_bare_line_feeds(&mut bytes);
+            whole.extend(bytes);
+        }
+        (String::from_utf8(whole).unwrap(), head == Head::Ended)
+    }
+
+    #[test]
+    fn line_feeds_that_stand_alone_are_spoilt_in_a_head_and_nowhere_else() {
+        let good = "\r\nGET / HTTP/1.1\r\nA: b\r\n\r\nbody\nof\nlines";
+        assert_eq!(spoilt(&[good]), (good.to_owned(), true));
+        let byte_by_byte: Vec<_> = good.split_inclusive(|_: char| true).collect();
+        assert_eq!(spoilt(&byte_by_byte), (good.to_owned(), true));
+        let bare = "GET / HTTP/1.1\nA: b\r\n";
+        assert_eq!(spoilt(&[bare]).0, "GET / HTTP/1.1\0A: b\r\n");
+        assert_eq!(spoilt(&["A: b", "\n", "\n"]), ("A: b\0\0".to_owned(), false));
+        assert_eq!(
+            spoilt(&["A: b\r", "\n\r\n\n"]),
+            ("A: b\r\n\r\n\n".to_owned(), true)
+        );
     }
 
     #[test]

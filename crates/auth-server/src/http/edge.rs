@@ -178,11 +178,12 @@ struct Mark {
 
 impl Mark {
     fn of(request: &mut ServiceRequest, rules: &Rules) -> Self {
+        let going = connections::begin(request).map(Rc::new);
         Self {
             incoming: Rc::new(Incoming::read(request, &*rules.random, &rules.trust)),
             readers: rules.cors.readers(request.path(), request.headers()),
             unread: Unread::hold(request),
-            going: connections::begin(request.request()).map(Rc::new),
+            going,
         }
     }
 
