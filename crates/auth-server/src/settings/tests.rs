@@ -46,6 +46,39 @@ fn without_any_setting_everything_has_its_default() {
     assert!(settings.warnings.is_empty());
 }
 
+#[test]
+fn devices_are_known_for_half_a_year_by_a_secret_that_lies_beside_the_keys() {
+    let devices = load(&[]).devices.unwrap();
+    assert_eq!(devices.lifetime, Seconds::new(180 * 86_400));
+    assert!(devices.secret.is_none());
+    let devices = load(&[
+        ("AUTH_SERVICE__DEVICE_LIFETIME", "60"),
+        ("AUTH_SERVICE__DEVICE_SECRET", &"0a".repeat(32)),
+    ]);
+    let devices = devices.devices.unwrap();
+    assert_eq!(devices.lifetime, Seconds::new(60));
+    assert!(devices.secret.is_some());
+}
+
+#[rstest]
+#[case("AUTH_SERVICE__KNOWN_DEVICES")]
+#[case("AUTH_SERVICE__ENABLE_RATE_LIMITING")]
+fn no_device_is_known_where_that_or_every_limit_is_switched_off(#[case] name: &str) {
+    assert!(load(&[(name, "false")]).devices.is_none());
+}
+
+#[test]
+fn a_secret_of_devices_that_is_none_is_refused_and_not_repeated() {
+    for secret in ["pencil", &"g".repeat(64), &"a".repeat(63)] {
+        let complaint = complaint(&[("AUTH_SERVICE__DEVICE_SECRET", secret)]);
+        assert!(
+            complaint.contains("AUTH_SERVICE__DEVICE_SECRET: must be 64 hexadecimal digits"),
+            "{complaint}"
+        );
+        assert!(!complaint.contains(secret), "{complaint}");
+    }
+}
+
 #[rstest]
 #[case(None, Some(400 * 86_400))]
 #[case(Some("0"), None)]
