@@ -338,6 +338,9 @@ fn mutate_and_send(address: SocketAddr, originals: &[Vec<u8>], seed: u64, reques
 }
 
 fn mutate(chance: &mut Chance, bytes: &mut Vec<u8>) {
+    if bytes.is_empty() {
+        bytes.push(b'G');
+    }
     const DELICATE: &[&[u8]] = &[
         b"\r\n",
         b"\r\n\r\n",
