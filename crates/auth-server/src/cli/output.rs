@@ -195,9 +195,11 @@ fn escape_hidden_in_json(json: &str) -> String {
 /// Whether a character does something other than show itself: controls (C0, DEL, C1), line and paragraph separators,
 /// what turns the direction of writing, and what takes no room at all.
 pub(super) fn is_hidden(character: char) -> bool {
-    HIDDEN
-        .iter()
-        .any(|(first, last)| (*first..=*last).contains(&character))
+    let is_plain = (' '..='~').contains(&character);
+    !is_plain
+        && HIDDEN
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&character))
 }
 
 /// Unicode's categories Cc, Zl, Zp and Cf, and what else it calls ignorable by default.
