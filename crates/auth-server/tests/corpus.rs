@@ -37,6 +37,11 @@ fn basic_headers_of_the_corpus_are_read_or_refused() {
 }
 
 #[test]
+fn addresses_of_the_corpus_change_nothing_that_they_may_not() {
+    replay("client_address", fuzz::client_address);
+}
+
+#[test]
 fn scopes_of_the_corpus_are_read_or_refused() {
     replay("scope", fuzz::scope);
 }

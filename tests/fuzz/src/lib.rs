@@ -3,8 +3,10 @@
 //! The fuzz targets feed them what a fuzzer makes up; a test of the server feeds them the checked-in corpus.
 #![expect(clippy::expect_used, reason = "a check that can't be set up has failed")]
 
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
+use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use auth_domain::client_auth::BasicCredentials;
 use auth_domain::device::{DeviceSecret, KnownDevice};
 use auth_domain::ports::{Clock, Genuine, TokenSigner};
@@ -13,6 +15,7 @@ use auth_domain::scope::{MAX_SCOPE_TOKENS, Scope};
 use auth_domain::secret::{DeviceToken, Token};
 use auth_domain::time::Timestamp;
 use auth_jwt::{KeyBits, KeyRing, KeySource, Kid, RsaKey};
+use auth_server::http::client_address::{AddressHeader, Trust, origin};
 use auth_server::http::{basic, device_cookie, form};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -55,6 +58,51 @@ pub fn basic(header: &[u8]) {
                 .secret
                 .is_none_or(|secret| !secret.expose().is_empty())
         );
+    }
+}
+
+/// Whatever lines a stranger sends, its address stays its own; and whatever stands left of what the nearest proxy says,
+/// what that says holds. Each line is a line of both headers.
+///
+/// # Panics
+/// Where that is not so.
+pub fn client_address(lines: &[u8]) {
+    const STRANGER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+    const PROXY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
+    let proxies = vec!["10.0.0.0/8".parse().expect("a network")];
+    let said = [
+        (AddressHeader::XForwardedFor, "x-forwarded-for", "203.0.113.9"),
+        (AddressHeader::Forwarded, "forwarded", "for=203.0.113.9"),
+    ];
+    for (header, name, last) in said {
+        let trust = Trust {
+            proxies: proxies.clone(),
+            header,
+            exempt: Vec::new(),
+        };
+        let name = HeaderName::from_static(name);
+        let mut headers = HeaderMap::new();
+        for line in lines.split(|byte| *byte == b'\n') {
+            if let Ok(value) = HeaderValue::from_bytes(line) {
+                headers.append(name.clone(), value);
+            }
+        }
+        assert_eq!(origin(STRANGER, &headers, &trust).ip, STRANGER);
+        let found = origin(PROXY, &headers, &trust).ip;
+        assert_eq!(found, found.to_canonical());
+        // The nearest proxy adds to the last line, or writes one of its own.
+        let mut on_the_last_line = HeaderMap::new();
+        let mut values: Vec<&HeaderValue> = headers.get_all(&name).collect();
+        let end = values.pop().map_or(&b""[..], HeaderValue::as_bytes);
+        for value in values {
+            on_the_last_line.append(name.clone(), value.clone());
+        }
+        let end = [end, b", ", last.as_bytes()].concat();
+        on_the_last_line.append(name.clone(), HeaderValue::from_bytes(&end).expect("a value"));
+        assert_eq!(origin(PROXY, &on_the_last_line, &trust).ip, CLIENT);
+        headers.append(name, HeaderValue::from_static(last));
+        assert_eq!(origin(PROXY, &headers, &trust).ip, CLIENT);
     }
 }
 

@@ -232,17 +232,14 @@ fn is_origin(text: &str) -> bool {
 }
 
 fn is_host(text: &str) -> bool {
-    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(address) => address
+    if let Some(address) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address
             .parse()
-            .is_ok_and(|read: Ipv6Addr| read.to_string() == address),
-        None => {
-            let is_plain = |byte: u8| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'_')
-            };
-            !text.is_empty() && text.bytes().all(is_plain)
-        }
+            .is_ok_and(|read: Ipv6Addr| read.to_string() == address);
     }
+    let is_plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'_');
+    !text.is_empty() && text.bytes().all(is_plain)
 }
 
 /// A URL with its user name and password, if it has any, replaced.
