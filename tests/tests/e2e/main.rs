@@ -29,6 +29,7 @@ mod proxies;
 mod races;
 mod redis;
 mod retry;
+mod revocation;
 mod secrecy;
 mod sqlmap;
 mod starting;
