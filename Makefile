@@ -33,7 +33,7 @@ mutants: ## Mutate the whole domain crate and compare the survivors with .ci/mut
 	@.ci/install mutants
 	@.ci/mutants
 
-fuzz: ## Fuzz each parser for FUZZ_SECONDS (60)
+fuzz: ## Fuzz each parser for FUZZ_SECONDS (60), or by FUZZ_RUNS inputs
 	@.ci/install fuzz
 	@.ci/fuzz
 
