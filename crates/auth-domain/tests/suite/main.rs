@@ -7,6 +7,7 @@
     reason = "a test that finds what it did not expect stops there"
 )]
 
+mod audit;
 mod chain;
 mod claims;
 mod client_auth;

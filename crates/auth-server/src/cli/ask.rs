@@ -9,6 +9,7 @@ use clap::Args;
 use secrecy::SecretString;
 
 use super::failure::Failure;
+use super::output::visible;
 
 /// The most that is read of a file or of standard input.
 const MAX_INPUT_BYTES: u64 = 64 * 1024;
@@ -148,7 +149,7 @@ impl Consent {
 }
 
 fn ask(question: &str) -> Result<(), Failure> {
-    let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+    let _ = write!(io::stderr().lock(), "{} [y/N] ", visible(question));
     let mut answer = String::new();
     io::stdin()
         .read_line(&mut answer)
