@@ -109,6 +109,21 @@ fn a_derived_secret_is_an_hmac_of_a_label_under_the_other_one() {
 }
 
 #[test]
+fn a_note_of_another_layout_is_none_though_its_seal_is_good() {
+    let open = |text: &str| {
+        let note = DeviceToken::new(text.to_owned());
+        KnownDevice::open(&note, &secret(0x0b), START)
+    };
+    // The same note twice, computed by Python's hmac module: once of version 1, once of version 2.
+    let known =
+        "AQAAAAAAAAAAAAAAAAAAAAEAAAAAAAAAAAAAAAAAAAAAAAAAAGlVuTxaSQ3dnhvy-ojsoRxYtzXyxiiBoJDeILBWUyau6CpeKQ";
+    let unknown =
+        "AgAAAAAAAAAAAAAAAAAAAAEAAAAAAAAAAAAAAAAAAAAAAAAAAGlVuTyNI2hog8jUDt2k2wt_KlXDPlVh79WY4DDdUWPRCz3IuQ";
+    assert!(open(known).is_some());
+    assert_eq!(open(unknown), None);
+}
+
+#[test]
 fn a_secret_shows_nothing() {
     assert_eq!(format!("{:?}", secret(1)), "DeviceSecret(..)");
 }

@@ -20,8 +20,8 @@ fn text<'a>(answer: &'a Value, name: &str) -> &'a str {
 fn session_of(desk: &Desk, answer: &Value) -> String {
     let ran = desk.run_with(&["token", "inspect", "--json"], text(answer, "refresh_token"));
     let said: Value = serde_json::from_str(&ran.out).unwrap();
-    let sid = said.pointer("/claims/sid").and_then(Value::as_str);
-    sid.unwrap().to_owned()
+    let session = said.pointer("/claims/sid").and_then(Value::as_str);
+    session.unwrap().to_owned()
 }
 
 fn revoke_token(desk: &Desk, token: &str) -> Ran {
