@@ -257,14 +257,19 @@ fn a_client_that_could_never_get_a_token_is_refused() {
 #[test]
 fn the_schema_is_applied_listed_and_taken_back() {
     let desk = Desk::new();
-    let is_applied = |desk: &Desk| desk.json(&["migrate", "status"])[0]["applied"].as_bool().unwrap();
-    assert!(!is_applied(&desk));
+    let applied = |desk: &Desk| -> Vec<bool> {
+        let status = desk.json(&["migrate", "status"]);
+        let all = status.as_array().unwrap().iter();
+        all.map(|migration| migration["applied"].as_bool().unwrap())
+            .collect()
+    };
+    assert_eq!(applied(&desk), [false, false]);
     assert!(desk.is_empty());
     assert_eq!(
         desk.json(&["migrate", "up"])["applied"].as_array().unwrap().len(),
-        1
+        2
     );
-    assert!(is_applied(&desk));
+    assert_eq!(applied(&desk), [true, true]);
     assert!(
         desk.run(&["migrate", "up"])
             .succeeded()
@@ -272,7 +277,7 @@ fn the_schema_is_applied_listed_and_taken_back() {
             .contains("Nothing was pending.")
     );
     assert!(desk.json(&["migrate", "down", "--yes"])["taken_back"].is_string());
-    assert!(!is_applied(&desk));
+    assert_eq!(applied(&desk), [true, false], "the last one alone");
     desk.run(&["user", "list"]).failed(
         1,
         "the database at data/auth.db has migrations pending\nBring it up to date by `auth-service migrate up`.",
