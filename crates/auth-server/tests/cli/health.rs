@@ -23,6 +23,10 @@ fn an_address_that_cannot_be_asked_is_refused_with_what_can() {
     let desk = Desk::new();
     desk.run(&["health", "--url", "foo"])
         .failed(2, "must be a URL such as http://127.0.0.1:8003");
-    desk.run(&["health", "--url", "https://auth.example.com"])
-        .failed(2, "this command speaks plain HTTP only");
+    desk.run(&["health", "--url", "ftp://auth.example.com"])
+        .failed(2, "must be a URL such as http://127.0.0.1:8003");
+    desk.run(&["health", "--ca", "/etc/ssl/cert.pem"])
+        .failed(2, "--url");
+    desk.run(&["health", "--url", "https://localhost:1", "--ca", "/dev/null"])
+        .failed(1, "it is no ordinary file");
 }

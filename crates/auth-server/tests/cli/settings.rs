@@ -102,9 +102,10 @@ fn a_setting_of_a_later_version_is_refused_and_not_ignored() {
 #[test]
 fn production_refuses_to_serve_plain_http() {
     let desk = Desk::new().with("ENVIRONMENT", "production");
-    desk.run(&["serve"]).failed(2, "AUTH_SERVICE__TRUSTED_PROXIES");
-    desk.run(&["config", "check"])
-        .failed(2, "AUTH_SERVICE__TRUSTED_PROXIES");
+    for arguments in [&["serve"][..], &["config", "check"]] {
+        desk.run(arguments)
+            .failed(2, "AUTH_SERVICE__TLS_CERT_PATH: must name a certificate");
+    }
     assert!(desk.is_empty());
 }
 
