@@ -22,6 +22,11 @@ use crate::telemetry::{self, Stopwatch};
     path = "/oauth/token",
     operation_id = "issueToken",
     tag = "tokens",
+    params((
+        "__Host-codelab-device" = Option<String>,
+        Cookie,
+        description = "The note of a device that has signed in before. Over plain HTTP its name is `codelab-device`."
+    )),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses((
         status = 200,
