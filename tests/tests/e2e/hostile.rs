@@ -1,5 +1,6 @@
 //! Texts that break other programs, in every parameter and header of every endpoint: none does more here than it says.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -274,7 +275,10 @@ fn got(path: &str, headers: &[u8]) -> Vec<u8> {
 }
 
 fn escaped(text: &[u8]) -> String {
-    text.iter().map(|byte| format!("%{byte:02x}")).collect()
+    text.iter().fold(String::new(), |mut escaped, byte| {
+        let _ = write!(escaped, "%{byte:02x}");
+        escaped
+    })
 }
 
 #[track_caller]

@@ -155,17 +155,16 @@ fn a_token_of_another_client_is_refused_and_its_chain_lives_on() {
 
 #[test]
 fn tokens_of_another_servers_keys_are_refused_and_both_chains_live_on() {
-    let here = Installation::new().unlimited();
-    let there = Installation::new().unlimited();
-    let (server_here, server_there) = (here.start(), there.start());
-    let client_here = Client::flutter(server_here.http());
-    let client_there = Client::flutter(server_there.http());
-    let (own, foreign) = (client_here.admin_tokens(), client_there.admin_tokens());
+    let [installation, elsewhere] = [(); 2].map(|()| Installation::new().unlimited());
+    let (server, other_server) = (installation.start(), elsewhere.start());
+    let client = Client::flutter(server.http());
+    let foreign_client = Client::flutter(other_server.http());
+    let (own, foreign) = (client.admin_tokens(), foreign_client.admin_tokens());
     for token in [&foreign.refresh, &foreign.access, &own.access] {
-        assert_refused(&client_here.refresh(token));
+        assert_refused(&client.refresh(token));
     }
-    client_here.refreshed(&own);
-    client_there.refreshed(&foreign);
+    client.refreshed(&own);
+    foreign_client.refreshed(&foreign);
     scale::attempts(3);
 }
 

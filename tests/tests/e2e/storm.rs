@@ -338,9 +338,6 @@ fn mutate_and_send(address: SocketAddr, originals: &[Vec<u8>], seed: u64, reques
 }
 
 fn mutate(chance: &mut Chance, bytes: &mut Vec<u8>) {
-    if bytes.is_empty() {
-        bytes.push(b'G');
-    }
     const DELICATE: &[&[u8]] = &[
         b"\r\n",
         b"\r\n\r\n",
@@ -359,6 +356,9 @@ fn mutate(chance: &mut Chance, bytes: &mut Vec<u8>) {
         b"transfer-encoding: chunked\r\n",
         b"HTTP/1.1",
     ];
+    if bytes.is_empty() {
+        bytes.push(b'G');
+    }
     let place = chance.below(bytes.len());
     match chance.below(6) {
         0 => bytes[place] ^= 1 << chance.below(8),

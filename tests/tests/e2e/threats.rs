@@ -17,7 +17,8 @@ struct Threats {
 #[serde(deny_unknown_fields)]
 struct Threat {
     section: String,
-    threat: String,
+    #[serde(rename = "threat")]
+    name: String,
     behaviour: String,
     figure: String,
     #[serde(default)]
@@ -37,7 +38,7 @@ fn every_threat_is_held_by_a_test_or_an_argument() {
     for threat in &threats {
         let Threat {
             section,
-            threat: name,
+            name,
             behaviour,
             figure,
             ..
@@ -58,7 +59,7 @@ fn every_threat_is_held_by_a_test_or_an_argument() {
             assert!(anchors.contains(anchor), "{name}: no {argument}");
         }
     }
-    let names: BTreeSet<&str> = threats.iter().map(|threat| threat.threat.as_str()).collect();
+    let names: BTreeSet<&str> = threats.iter().map(|threat| threat.name.as_str()).collect();
     assert_eq!(names.len(), threats.len(), "two rows have one name");
 }
 
