@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use actix_web::rt::spawn;
+use actix_web::rt::task::JoinHandle;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
@@ -13,6 +15,7 @@ use super::output::{print, print_error, try_print};
 use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL_CLIENT};
 use crate::compose::{self, Application, StartError, World};
 use crate::housekeeping::Housekeeper;
+use crate::http::tls::Certificates;
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
 use crate::system::{SystemClock, leave_no_core_dump, raise_open_files_limit};
 use crate::{http, telemetry};
@@ -107,33 +110,48 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
         listener,
     )
     .map_err(StartError::Http)?;
-    let keys = application.keys.clone();
-    let tending = actix_web::rt::spawn(compose::tend_keys(keys, store.clone(), world.clone()));
-    let redis = application.services.redis.clone();
-    let following = redis.map(|redis| actix_web::rt::spawn(redis.follow()));
-    let _reloading = certificates.map(|certificates| {
-        let clock = Arc::clone(&world.clock);
-        actix_web::rt::spawn(compose::tend_certificates(certificates, clock, reload))
-    });
-    let housekeeper = Housekeeper::new(store, Arc::clone(&world.clock), settings.housekeeping);
-    let housekeeping = actix_web::rt::spawn(housekeeper.tend());
+    let certificates = certificates.map(|certificates| (certificates, reload));
+    let background = start_background(settings, &application, certificates);
     tracing::info!(event_type = "started", address = %address, version = env!("CARGO_PKG_VERSION"), "serving");
     let handle = server.handle();
-    actix_web::rt::spawn(async move {
+    spawn(async move {
         stop.received().await;
         handle.stop(true).await;
     });
     let ended = server.await;
-    tending.abort();
-    if let Some(following) = following {
-        following.abort();
+    for task in background {
+        task.abort();
     }
-    housekeeping.abort();
     let store = store.clone();
     let drained = tokio::task::spawn_blocking(move || store.shutdown()).await;
     tracing::info!(event_type = "stopped", "stopped");
     ended.map_err(|error| Failure::of("serve", &error))?;
     drained.map_err(|error| Failure::of("close the database", &error))
+}
+
+/// What goes on beside the requests until it is aborted.
+fn start_background(
+    settings: &Settings,
+    application: &Application,
+    certificates: Option<(Arc<Certificates>, Signal)>,
+) -> Vec<JoinHandle<()>> {
+    let (store, world) = (&application.store, &application.world);
+    let clock = || Arc::clone(&world.clock);
+    let keys = compose::tend_keys(application.keys.clone(), store.clone(), world.clone());
+    let housekeeper = Housekeeper::new(store, clock(), settings.housekeeping);
+    let mut tasks = vec![spawn(keys), spawn(housekeeper.tend())];
+    tasks.extend(
+        application
+            .services
+            .redis
+            .clone()
+            .map(|redis| spawn(redis.follow())),
+    );
+    tasks.extend(
+        certificates
+            .map(|(certificates, reload)| spawn(compose::tend_certificates(certificates, clock(), reload))),
+    );
+    tasks
 }
 
 const UNSEEN: &str = "auth-service: the secrets made at this first start could not be written to standard output. \
