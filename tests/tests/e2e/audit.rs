@@ -11,6 +11,9 @@ use auth_domain::audit::EventKind;
 use auth_e2e::binary;
 use auth_e2e::client::{Client, FLUTTER, Tokens};
 use auth_e2e::installation::{ADMIN_PASSWORD, Installation};
+use auth_e2e::server::within;
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
 use serde_json::Value;
 
 use crate::database::Database;
@@ -229,6 +232,69 @@ fn lines_of(out: impl std::io::Read + Send + 'static) -> Receiver<String> {
         }
     });
     lines
+}
+
+/// Audit rows of 2020, one a second, as many denials of access tokens of that time, and one of a later time.
+fn old_rows(count: u64) -> String {
+    let pair = |second| {
+        let millis = 1_577_836_800_000 + 1_000 * second;
+        let (id, micros) = (format!("{millis:012x}70008000000000000000"), millis * 1_000);
+        format!(
+            "INSERT INTO denied_tokens VALUES (randomblob(32), {micros});
+             INSERT INTO audit_logs (id, event_type, event_data, correlation_id, success, created_at)
+             VALUES (X'{id}', 'token_refresh', '{{}}', 'old', 1, {micros});"
+        )
+    };
+    let pairs: Vec<String> = (0..count).map(pair).collect();
+    let later = u64::pow(10, 16);
+    format!(
+        "BEGIN; {} INSERT INTO denied_tokens VALUES (randomblob(32), {later}); COMMIT;",
+        pairs.concat()
+    )
+}
+
+#[test]
+fn what_is_past_its_time_goes_while_the_server_serves() {
+    let installation = installation();
+    let server = installation.start();
+    let tokens = Client::flutter(server.http()).admin_tokens();
+    drop(server);
+    let mut database = SqliteConnection::establish(installation.database().to_str().unwrap()).unwrap();
+    database.batch_execute(&old_rows(1_200)).unwrap();
+
+    let server = installation.start();
+    let is_gone = |metrics: &str| {
+        ["audit_rows", "ended_denials"].iter().all(|what| {
+            metrics.contains(&format!(
+                "auth_housekeeping_deleted_total{{what=\"{what}\"}} 1200\n"
+            ))
+        })
+    };
+    let gone = within(PATIENCE, || {
+        let metrics = server.http().get("/metrics").unwrap().text();
+        is_gone(&metrics).then_some(())
+    });
+    assert!(
+        gone.is_some(),
+        "{}",
+        server.http().get("/metrics").unwrap().text()
+    );
+    let mut database = Database::open(&installation.database());
+    assert_eq!(
+        database.number("SELECT count(*) FROM audit_logs WHERE correlation_id = 'old'"),
+        0
+    );
+    assert_eq!(
+        database.number("SELECT count(*) FROM audit_logs WHERE event_type = 'login_success'"),
+        1
+    );
+    assert_eq!(database.number("SELECT count(*) FROM denied_tokens"), 1);
+    assert!(
+        installation
+            .printed()
+            .contains("deleted what need not be kept any more")
+    );
+    Client::flutter(server.http()).refreshed(&tokens);
 }
 
 /// What brings an event about.
