@@ -300,12 +300,18 @@ pub fn start_hashing(
     let passwords = &settings.passwords;
     let pool = HashingSettings {
         scheme: passwords.scheme,
-        threads: passwords.threads.unwrap_or_else(cores),
+        threads: passwords.threads.unwrap_or_else(cores_but_one),
         queue: passwords.queue,
         deadline: passwords.deadline,
         retry_after: HASHING_RETRY_AFTER,
     };
     HashingPool::start(&pool, random)
+}
+
+/// Hashing never has all cores: low priority keeps a thread from the server's others, but the system's own work for
+/// them, a commit's journey to the disk above all, waits behind it on the same core.
+fn cores_but_one() -> NonZeroUsize {
+    NonZeroUsize::new(cores().get() - 1).unwrap_or(NonZeroUsize::MIN)
 }
 
 fn cores() -> NonZeroUsize {

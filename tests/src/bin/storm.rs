@@ -29,9 +29,9 @@ struct Arguments {
     /// Over how many connections the flood comes
     #[arg(long, default_value_t = 256)]
     flood: usize,
-    /// The core of the server
-    #[arg(long, default_value_t = 0)]
-    server_core: usize,
+    /// The only core of the server; else it has all of them
+    #[arg(long)]
+    server_core: Option<usize>,
     /// The core of everybody else
     #[arg(long, default_value_t = 1)]
     users_core: usize,

@@ -42,8 +42,8 @@ pub struct Storm {
     pub users: usize,
     /// Over how many connections the flood comes.
     pub flood: usize,
-    /// The server's core.
-    pub server_core: usize,
+    /// The server's only core; `None` leaves it all there are, as it is used.
+    pub server_core: Option<usize>,
     /// The users' core.
     pub users_core: usize,
     /// Where the server's directory is made.
@@ -56,7 +56,8 @@ pub struct Storm {
 #[derive(Debug, Serialize)]
 pub struct Weather {
     conditions: Conditions,
-    cores_used: [usize; 2],
+    server_core: Option<usize>,
+    users_core: usize,
     settings: Vec<String>,
     steady_per_second: u32,
     /// Sign-ins a second that the server hashes while it has nothing else to do.
@@ -76,8 +77,8 @@ pub struct Weather {
 struct Phase {
     refresh: Latency,
     key_set: Latency,
-    /// How much of the server's core others had meanwhile: what a figure is worth.
-    foreign_share_of_core: f64,
+    /// How many of the server's cores all other programs had meanwhile, this one included where it is on one of them.
+    others_on_cores: f64,
 }
 
 /// How long answers took, in milliseconds.
@@ -94,6 +95,8 @@ struct Everybody {
     refreshing: Crowd,
     fetching: Crowd,
     signing_in: Crowd,
+    /// How many cores the machine has.
+    cores: usize,
 }
 
 /// What was seen of one kind of weather, over all rounds.
@@ -102,7 +105,7 @@ struct Log {
     key_set: Paced,
     login: Paced,
     long: Duration,
-    foreign: Duration,
+    others: Duration,
 }
 
 impl Storm {
@@ -132,9 +135,12 @@ impl Storm {
     fn installation(&self) -> Installation {
         let plain = Installation::within(&self.directory)
             .unlimited()
-            .with("AUTH_SERVICE__WORKERS", "1")
-            .on_core(self.server_core);
-        self.settings.iter().fold(plain, |installation, setting| {
+            .with("AUTH_SERVICE__WORKERS", "1");
+        let placed = match self.server_core {
+            Some(core) => plain.on_core(core),
+            None => plain,
+        };
+        self.settings.iter().fold(placed, |installation, setting| {
             let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
             installation.with(&format!("AUTH_SERVICE__{name}"), value)
         })
@@ -143,7 +149,9 @@ impl Storm {
     async fn watch(&self, server: &Server, conditions: Conditions) -> io::Result<Weather> {
         let address = server.address();
         let capacity = self.capacity(address).await?;
-        let mut everybody = self.everybody(address, capacity * EXCESS).await?;
+        let mut everybody = self
+            .everybody(address, capacity * EXCESS, conditions.cores)
+            .await?;
         let (mut quiet, mut flood) = (Log::new()?, Log::new()?);
         // What is first done for each user is dearer, and not measured.
         self.watch_one(server, &mut everybody, Scenario::Login, &mut Log::new()?)
@@ -157,7 +165,8 @@ impl Storm {
         let login = &flood.login;
         Ok(Weather {
             conditions,
-            cores_used: [self.server_core, self.users_core],
+            server_core: self.server_core,
+            users_core: self.users_core,
             settings: self.settings.clone(),
             steady_per_second: self.rate,
             capacity_per_second: capacity,
@@ -176,12 +185,13 @@ impl Storm {
         Ok(f64::from(seen.requests) / seen.seconds)
     }
 
-    async fn everybody(&self, address: SocketAddr, flood: f64) -> io::Result<Everybody> {
+    async fn everybody(&self, address: SocketAddr, flood: f64, cores: usize) -> io::Result<Everybody> {
         let rate = f64::from(self.rate);
         Ok(Everybody {
             refreshing: Crowd::connect(Scenario::Refresh, address, self.users, rate).await?,
             fetching: Crowd::connect(Scenario::Jwks, address, self.users, rate).await?,
             signing_in: Crowd::connect(Scenario::Login, address, self.flood, flood).await?,
+            cores,
         })
     }
 
@@ -195,7 +205,7 @@ impl Storm {
     ) -> io::Result<()> {
         let start = Instant::now();
         let until = start + self.long;
-        let (used, at_work) = (Usage::of(server.pid())?, core_at_work(self.server_core)?);
+        let (used, at_work) = (Usage::of(server.pid())?, self.at_work(everybody.cores)?);
         let flood_until = if weather == Scenario::Login { until } else { start };
         let (refresh, key_set, login) = tokio::join!(
             everybody.refreshing.go_on_until(until),
@@ -203,13 +213,25 @@ impl Storm {
             everybody.signing_in.go_on_until(flood_until),
         );
         let used = Usage::of(server.pid())?.since(&used).cpu;
-        let at_work = core_at_work(self.server_core)?.saturating_sub(at_work);
-        log.refresh.add(&refresh?)?;
-        log.key_set.add(&key_set?)?;
+        let at_work = self.at_work(everybody.cores)?.saturating_sub(at_work);
+        let (refresh, key_set) = (refresh?, key_set?);
+        if refresh.turned_away.len() + key_set.turned_away.len() > 0 {
+            return Err(io::Error::other("somebody who is signed in was turned away"));
+        }
+        log.refresh.add(&refresh)?;
+        log.key_set.add(&key_set)?;
         log.login.add(&login?)?;
         log.long += start.elapsed();
-        log.foreign += at_work.saturating_sub(used);
+        log.others += at_work.saturating_sub(used);
         Ok(())
+    }
+
+    /// How long the server's core has been at work, or all cores together.
+    fn at_work(&self, cores: usize) -> io::Result<Duration> {
+        match self.server_core {
+            Some(core) => core_at_work(core),
+            None => (0..cores).map(core_at_work).sum(),
+        }
     }
 }
 
@@ -220,7 +242,7 @@ impl Log {
             key_set: Paced::new()?,
             login: Paced::new()?,
             long: Duration::ZERO,
-            foreign: Duration::ZERO,
+            others: Duration::ZERO,
         })
     }
 
@@ -228,7 +250,7 @@ impl Log {
         Phase {
             refresh: Latency::of(&self.refresh.granted),
             key_set: Latency::of(&self.key_set.granted),
-            foreign_share_of_core: self.foreign.as_secs_f64() / self.long.as_secs_f64(),
+            others_on_cores: self.others.as_secs_f64() / self.long.as_secs_f64(),
         }
     }
 }
@@ -278,7 +300,9 @@ impl Weather {
 impl fmt::Display for Weather {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let on = &self.conditions;
-        let [server, users] = self.cores_used;
+        let server = self
+            .server_core
+            .map_or_else(|| "all cores".to_owned(), |core| format!("core {core}"));
         writeln!(out, "processor   {}; cores: {}", on.cpu, on.cores)?;
         writeln!(
             out,
@@ -287,8 +311,8 @@ impl fmt::Display for Weather {
         )?;
         writeln!(
             out,
-            "build       {}; server on core {server}, everybody else on core {users}",
-            on.profile
+            "build       {}; server on {server}, everybody else on core {}",
+            on.profile, self.users_core
         )?;
         writeln!(
             out,
@@ -307,9 +331,8 @@ impl fmt::Display for Weather {
         write_row(out, "key set", self.quiet.key_set, self.flood.key_set)?;
         writeln!(
             out,
-            "  others on core   {:>5.1} %                      {:>5.1} %",
-            self.quiet.foreign_share_of_core * 100.0,
-            self.flood.foreign_share_of_core * 100.0
+            "  others           {:>5.2} cores                  {:>5.2} cores",
+            self.quiet.others_on_cores, self.flood.others_on_cores
         )?;
         for (name, ratio) in self.ratios() {
             writeln!(

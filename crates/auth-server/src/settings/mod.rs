@@ -204,7 +204,7 @@ pub struct Passwords {
     pub policy: PasswordPolicy,
     /// How new ones are.
     pub scheme: HashScheme,
-    /// How many at once; `None` is one for each CPU core.
+    /// How many at once; `None` is one less than there are CPU cores.
     pub threads: Option<NonZeroUsize>,
     /// How many more may wait.
     pub queue: usize,

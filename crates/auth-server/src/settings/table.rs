@@ -258,8 +258,8 @@ settings! {
         takes "`classic` or `nist`"; default Value("classic");
         "What is asked of new passwords. `classic`: at least 8 characters, of four kinds. `nist`: at least 15 of any kind (SP 800-63B-4). Neither takes one that many people use, or the user's own name."
     HashingThreads "HASHING_THREADS" Passwords Open Ready;
-        takes "1 to 64"; default Unset("one for each CPU core");
-        "How many passwords are hashed at once."
+        takes "1 to 64"; default Unset("one less than there are CPU cores, but one at least");
+        "How many passwords are hashed at once. A core without hashing keeps all else quick under a flood of sign-ins."
     HashingQueue "HASHING_QUEUE" Passwords Open Ready;
         takes "1 to 10000"; default Value("4");
         "How many more may wait; beyond that the answer is 503 at once."
