@@ -308,8 +308,8 @@ pub fn start_hashing(
     HashingPool::start(&pool, random)
 }
 
-/// Hashing never has all cores: low priority keeps a thread from the server's others, but the system's own work for
-/// them, a commit's journey to the disk above all, waits behind it on the same core.
+/// Hashing never has all cores, where there are more than one: with all of them a flood of sign-ins made commits slow,
+/// low priority or not (docs/PERFORMANCE.md).
 fn cores_but_one() -> NonZeroUsize {
     NonZeroUsize::new(cores().get() - 1).unwrap_or(NonZeroUsize::MIN)
 }
