@@ -24,7 +24,7 @@ const WRONG: &str = "Wrong-Horse-7-Battery";
 /// Nobody's password, at a cost several times that of a new hash, and far below the floor on a busy machine too.
 const LEGACY_HASH: &str = "$2b$10$abcdefghijklmnopqrstuun904e1JFGpjEo7QEOBcsaf0LpT1VbF6";
 /// Over how many connections at once is asked what takes half a second to be answered.
-const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 4;
 /// How often a difference must be found before it is believed.
 const MEASUREMENTS: usize = 4;
 
@@ -67,7 +67,7 @@ fn who_exists_is_not_told_by_the_work_that_is_done() {
 
 #[test]
 fn who_exists_and_whose_hash_is_older_is_not_told_by_the_time_of_an_answer() {
-    let installation = inhabited().with("AUTH_SERVICE__HASHING_QUEUE", "32");
+    let installation = inhabited();
     let server = installation.start();
     let samples = scale::times(20, 500);
     assert_same_time(
