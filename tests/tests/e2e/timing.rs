@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use auth_e2e::client::{Client, FLUTTER};
 use auth_e2e::http::Answer;
@@ -19,10 +19,13 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection as _, SqliteConnection};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 const WRONG: &str = "Wrong-Horse-7-Battery";
 /// Nobody's password, at a cost several times that of a new hash, and far below the floor on a busy machine too.
 const LEGACY_HASH: &str = "$2b$10$abcdefghijklmnopqrstuun904e1JFGpjEo7QEOBcsaf0LpT1VbF6";
+/// No failed sign-in is answered sooner, unless a test says otherwise.
+const FLOOR: Duration = Duration::from_millis(500);
 /// Over how many connections at once is asked what takes half a second to be answered.
 const CONNECTIONS: usize = 4;
 /// How often a difference must be found before it is believed.
@@ -79,7 +82,29 @@ fn who_exists_and_whose_hash_is_older_is_not_told_by_the_time_of_an_answer() {
     );
 }
 
-/// Without this the test above would say nothing.
+#[test]
+fn a_client_can_not_use_up_the_time_of_its_refusal_by_holding_back_the_last_byte() {
+    let installation = inhabited();
+    let server = installation.start();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    for failure in [UNKNOWN, WRONG_PASSWORD, LEGACY] {
+        let request = request(server.address(), failure);
+        let (last, before) = request.split_last().unwrap();
+        let took = runtime.block_on(async {
+            let mut connection = Connection::open(server.address()).await.unwrap();
+            connection.send(before).await.unwrap();
+            sleep(FLOOR + FLOOR / 2).await;
+            let sent = Instant::now();
+            connection.send(&[*last]).await.unwrap();
+            assert_eq!(connection.receive().await.unwrap().status, 401);
+            sent.elapsed()
+        });
+        assert!(took >= FLOOR, "{}: {took:?} after the last byte", failure.name);
+    }
+    scale::attempts(3);
+}
+
+/// Without this the test of times would say nothing.
 #[test]
 fn without_the_floor_an_older_hash_is_told_by_its_time() {
     let installation = inhabited().with("AUTH_SERVICE__FAILED_LOGIN_FLOOR", "0");
@@ -134,7 +159,8 @@ fn a_locked_account_is_answered_alike_whether_it_exists_or_not() {
 fn inhabited() -> Installation {
     let installation = Installation::new()
         .unlimited()
-        .with("AUTH_SERVICE__HASHING_DEADLINE", "60000");
+        .with("AUTH_SERVICE__HASHING_DEADLINE", "60000")
+        .with("AUTH_SERVICE__REQUEST_TIMEOUT", "120");
     // The first start makes the database and `admin`.
     assert!(installation.start().stop().unwrap().success());
     for name in [INACTIVE.username, LEGACY.username] {

@@ -9,7 +9,7 @@ use crate::token_service::{Answer, Outcome};
 /// The time within which a locked account is looked up; more than that, and whether there was one can't be told.
 const LOOK_UP: Duration = Duration::from_millis(10);
 
-/// The shortest times in which refusals are answered, counted from when the request came.
+/// The shortest times in which refusals are answered, counted from when the request was read whole.
 ///
 /// A failed sign-in costs one real hash whoever it names, but a stored hash of the older kind costs many times what a
 /// new one does. Computing both each time would take that much from everybody; waiting takes nothing from anybody.
@@ -28,7 +28,7 @@ impl Pace {
         }
     }
 
-    /// How long after its request came this answer may leave, at the earliest.
+    /// How long after its request was read whole this answer may leave, at the earliest.
     pub fn earliest(self, answer: &Answer) -> Duration {
         match answer.outcome {
             Outcome::Refused(refusal) if answer.facts.grant_type == Some(GrantType::Password) => {

@@ -70,13 +70,15 @@ async fn carry_out(
     state: Data<State>,
     stopwatch: Stopwatch,
 ) -> HttpResponse {
+    // Not the time since the head came: a client could use that up by holding back the last byte of its body.
+    let since_read = Stopwatch::start();
     let answer = state.services.tokens.issue(request, &incoming.context).await;
     let response = report(&answer, &incoming, &state, stopwatch);
-    wait_for(state.services.pace.earliest(&answer), stopwatch).await;
+    wait_for(state.services.pace.earliest(&answer), since_read).await;
     response
 }
 
-/// Waits until so much time has gone by since the request came, where it has not yet.
+/// Waits until so much time has gone by since the request was read, where it has not yet.
 async fn wait_for(earliest: Duration, stopwatch: Stopwatch) {
     match earliest.checked_sub(stopwatch.elapsed()) {
         Some(rest) => tokio::time::sleep(rest).await,
