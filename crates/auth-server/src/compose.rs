@@ -203,7 +203,7 @@ fn services(
         redis,
         clock: Arc::clone(&world.clock),
         random: Arc::clone(&world.random),
-        pace: settings.passwords.pace,
+        pace: settings.passwords.pace(),
         gauges: gauges(hashing),
     })
 }

@@ -210,8 +210,8 @@ pub struct Passwords {
     pub queue: usize,
     /// How long each may wait.
     pub deadline: Duration,
-    /// When the refusal of one may leave.
-    pub pace: Pace,
+    /// The shortest time in which a failed sign-in is answered.
+    pub failed_login_floor: Duration,
     /// The password of the first `admin`.
     pub master_key: Option<Password>,
 }
@@ -226,6 +226,11 @@ pub struct Devices {
 }
 
 impl Passwords {
+    /// When the refusal of one may leave.
+    pub fn pace(&self) -> Pace {
+        Pace::with_floor(self.failed_login_floor)
+    }
+
     /// What is held against a new password.
     pub const fn rules(&self) -> NewPasswordRules {
         NewPasswordRules {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auth_domain::claims::Issuer;
 use auth_domain::device::DeviceSecret;
-use auth_domain::password::{HashScheme, Pace, PasswordPolicy};
+use auth_domain::password::{HashScheme, PasswordPolicy};
 use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
@@ -63,16 +63,17 @@ impl Reading<'_> {
         let limits = self.limits();
         let devices = self.devices();
         let log = self.log();
-        let limits = limits?;
+        let (limits, listen, passwords) = (limits?, listen?, passwords?);
+        self.check_times(&listen, &passwords)?;
         let mut settings = Settings {
             environment: environment?,
-            listen: listen?,
+            listen,
             database: database?,
             redis: redis?,
             housekeeping: housekeeping?,
             tokens: tokens?,
             keys: keys?,
-            passwords: passwords?,
+            passwords,
             devices: devices?.filter(|_| limits.is_some()),
             limits,
             log: log?,
@@ -99,6 +100,19 @@ impl Reading<'_> {
                 )
             });
         self.problems.extend(refused);
+    }
+
+    /// Whether a failed sign-in is answered before its time is up: else it would be an outage, and a good one not.
+    fn check_times(&mut self, listen: &Listen, passwords: &Passwords) -> Result<(), Noted> {
+        let longest = passwords.deadline + passwords.failed_login_floor;
+        if listen.request_timeout > longest {
+            return Ok(());
+        }
+        let fault = format!(
+            "must be more than HASHING_DEADLINE and FAILED_LOGIN_FLOOR together, which are {} ms",
+            longest.as_millis()
+        );
+        Err(self.note(Key::RequestTimeout, fault))
     }
 
     /// A Redis that nothing is counted in.
@@ -319,7 +333,7 @@ impl Reading<'_> {
             threads: threads?.and_then(NonZeroUsize::new),
             queue: queue?,
             deadline: deadline?,
-            pace: Pace::with_floor(floor?),
+            failed_login_floor: floor?,
             master_key: master_key?,
         })
     }

@@ -162,7 +162,7 @@ settings! {
         "How long a shutdown waits for requests that have begun."
     RequestTimeout "REQUEST_TIMEOUT" Server Open Ready;
         takes "seconds, 1 to 300"; default Value("10");
-        "How long a request may go without an answer before that is 503. What it has begun is carried to its end all the same."
+        "How long a request may go without an answer before that is 503. What it has begun is carried to its end all the same. More than `HASHING_DEADLINE` and `FAILED_LOGIN_FLOOR` together."
     MaxConnections "MAX_CONNECTIONS" Server Open Ready;
         takes "1 to 1000000"; default Value("10000");
         "How many connections may be open; one more is closed at once."

@@ -104,7 +104,10 @@ fn audit_rows_are_kept_for_400_days_or_as_long_as_is_said(
 #[case("400d")]
 fn a_retention_of_less_than_a_day_is_taken_for_a_mistake(#[case] value: &str) {
     let complaint = complaint(&[("AUTH_SERVICE__AUDIT_RETENTION", value)]);
-    assert!(complaint.contains("must be 0, which keeps for ever"), "{complaint}");
+    assert!(
+        complaint.contains("must be 0, which keeps for ever"),
+        "{complaint}"
+    );
 }
 
 #[test]
@@ -550,6 +553,28 @@ fn a_settings_file_is_an_ordinary_file() {
     }
 }
 
+#[rstest]
+#[case(&[("AUTH_SERVICE__REQUEST_TIMEOUT", "2")])]
+#[case(&[("AUTH_SERVICE__HASHING_DEADLINE", "9500")])]
+#[case(&[("AUTH_SERVICE__FAILED_LOGIN_FLOOR", "8000")])]
+fn a_sign_in_that_could_not_be_refused_in_time_is_refused_as_a_setting(#[case] variables: &[(&str, &str)]) {
+    let complaint = complaint(variables);
+    assert!(
+        complaint
+            .contains("REQUEST_TIMEOUT: must be more than HASHING_DEADLINE and FAILED_LOGIN_FLOOR together"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn a_short_time_for_requests_goes_with_short_times_for_sign_ins() {
+    let settings = load(&[
+        ("AUTH_SERVICE__REQUEST_TIMEOUT", "1"),
+        ("AUTH_SERVICE__HASHING_DEADLINE", "499"),
+    ]);
+    assert_eq!(settings.listen.request_timeout, Duration::from_secs(1));
+}
+
 #[test]
 fn limits_can_be_switched_off() {
     assert_eq!(
@@ -564,7 +589,17 @@ fn limits_can_be_switched_off() {
 #[case("sqlite:///data/auth.db", "sqlite:///data/auth.db")]
 #[case("redis://h:6379/0", "redis://h:6379/0")]
 #[case("u:pencil", "******")]
-fn a_url_is_shown_without_what_stands_before_its_host(#[case] url: &str, #[case] shown: &str) {
+#[case("redis://:pen?cil@h:6379/0", "redis://******")]
+#[case("unix:///run/redis.sock?db=0", "unix:///run/redis.sock?db=0")]
+#[case("unix:///run/redis.sock?db=0&pass=pencil", "unix:///run/redis.sock?******")]
+#[case("unix:///run/redis.sock?pass=pen@cil", "unix://******")]
+#[case(
+    "redis+unix:///run/redis.sock?user=u&pass=pencil",
+    "redis+unix:///run/redis.sock?******"
+)]
+#[case("redis://h:6379/0?password=pencil", "redis://h:6379/0?******")]
+#[case("redis://h:6379/0#pencil", "redis://h:6379/0?******")]
+fn a_url_is_shown_without_its_password(#[case] url: &str, #[case] shown: &str) {
     assert_eq!(values::mask_url(url), shown);
 }
 

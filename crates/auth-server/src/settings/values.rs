@@ -242,17 +242,29 @@ fn is_host(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_plain)
 }
 
-/// A URL with its user name and password, if it has any, replaced.
+/// A URL with its user name and password, if it has any, replaced: those before its host, and what its query holds
+/// besides a database's number.
 pub fn mask_url(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return "******".to_owned();
     };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
     // A password may hold a '/', so what is before the last '@' of the whole is hidden, not only of the authority.
-    match (authority.rsplit_once('@'), tail.rsplit_once('@')) {
-        (_, Some((_, after))) => format!("{scheme}://******@{after}"),
-        (Some((_, host)), None) => format!("{scheme}://******@{host}{tail}"),
-        (None, None) => text.to_owned(),
-    }
+    let (hidden, shown) = match rest.rsplit_once('@') {
+        // That may be an '@' of the query, and what follows it a part of a password.
+        Some((before, _)) if before.contains(['?', '#']) => return format!("{scheme}://******"),
+        Some((_, after)) => ("******@", after),
+        None => ("", rest),
+    };
+    let (place, query) = match shown.split_once(['?', '#']) {
+        Some((place, query)) if is_database_number(query) => (place, format!("?{query}")),
+        Some((place, _)) => (place, "?******".to_owned()),
+        None => (shown, String::new()),
+    };
+    format!("{scheme}://{hidden}{place}{query}")
+}
+
+/// The one thing in a query that is known to be no secret. Redis takes a password there as well.
+fn is_database_number(query: &str) -> bool {
+    let number = query.strip_prefix("db=");
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
