@@ -18,11 +18,10 @@ use auth_jwt::{DirectorySettings, KeyDescription, KeyError, KeyRing, KeySource};
 use auth_password::{HashingPool, HashingSettings};
 use auth_redis::RedisThrottle;
 use auth_storage::{Migrations, OpenError, Store, StoreOptions};
-use tokio::signal::unix::Signal;
 
 use crate::devices::{self, DeviceFault};
 use crate::http::connections::ConnectionLimits;
-use crate::http::tls::{Certificates, Look, TlsFault};
+use crate::http::tls::{Certificates, TlsFault};
 use crate::http::{HttpSettings, Services};
 use crate::settings::{KeyPlace, Listen, Migration, Redis, Settings};
 use crate::system::{SystemClock, SystemRandom};
@@ -33,8 +32,6 @@ use crate::throttle::{InProcessThrottle, SharedThrottle};
 const KEY_SET_LIFETIME: Seconds = Seconds::new(3_600);
 /// What somebody is told whose password can't be hashed now.
 const HASHING_RETRY_AFTER: Seconds = Seconds::new(1);
-/// How often the files of the certificate are looked at.
-const CERTIFICATE_TICK: Duration = Duration::from_secs(5);
 /// How often the key directory is looked at.
 const KEY_TICK: Duration = Duration::from_secs(5);
 
@@ -371,46 +368,5 @@ pub fn open_certificates(
     let Some(files) = &listen.tls else {
         return Ok(None);
     };
-    let certificates = Certificates::open(files.clone(), clock.now())?;
-    warn_of_end(&certificates, clock);
-    Ok(Some(Arc::new(certificates)))
-}
-
-/// Follows the certificate's files until it is dropped or aborted, and looks at once when a signal asks for it.
-pub async fn tend_certificates(certificates: Arc<Certificates>, clock: Arc<dyn Clock>, mut asked: Signal) {
-    let mut tick = tokio::time::interval(CERTIFICATE_TICK);
-    loop {
-        tokio::select! {
-            _ = tick.tick() => {}
-            _ = asked.recv() => {}
-        }
-        let (own, now) = (Arc::clone(&certificates), clock.now());
-        match tokio::task::spawn_blocking(move || own.look(now)).await {
-            Ok(Ok(Look::Unchanged)) => {}
-            Ok(Ok(Look::Exchanged)) => {
-                tracing::info!(event_type = "tls", "the new certificate is shown from now on");
-                warn_of_end(&certificates, &*clock);
-            }
-            Ok(Err(fault)) => report_trouble_with_tls(&fault),
-            Err(error) => report_trouble_with_tls(&error),
-        }
-    }
-}
-
-fn warn_of_end(certificates: &Certificates, clock: &dyn Clock) {
-    if let Some(seconds) = certificates.expires_soon(clock.now()) {
-        tracing::warn!(
-            event_type = "tls",
-            seconds,
-            "the certificate expires soon: renew it"
-        );
-    }
-}
-
-fn report_trouble_with_tls(error: &(dyn std::error::Error + 'static)) {
-    tracing::error!(
-        event_type = "tls",
-        error,
-        "the new certificate can't be used; the known one is shown further on"
-    );
+    Ok(Some(Arc::new(Certificates::open(files.clone(), clock.now())?)))
 }

@@ -9,6 +9,7 @@ pub mod devices;
 pub mod files;
 pub mod housekeeping;
 pub mod http;
+pub mod renewal;
 pub mod settings;
 pub mod system;
 pub mod telemetry;

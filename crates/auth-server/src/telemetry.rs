@@ -199,6 +199,15 @@ pub fn housekept(what: &'static str, deleted: u64) {
     metrics::counter!(meters::HOUSEKEEPING_DELETED, "what" => what).increment(deleted);
 }
 
+/// Publishes when the certificate that is shown ends, in seconds since 1970.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact for the next hundred million years"
+)]
+pub fn certificate_expires_at(seconds: i64) {
+    metrics::gauge!(meters::CERTIFICATE_EXPIRES_AT).set(seconds as f64);
+}
+
 /// Records a panic that was caught on its way out of a handler.
 pub fn panicked(correlation_id: &str) {
     metrics::counter!(meters::PANICS).increment(1);

@@ -146,6 +146,15 @@ fn serial(stream: &Secured) -> u32 {
     serial.to_dec_str().unwrap().parse().unwrap()
 }
 
+/// Asks for something, and reads until the server hangs up.
+fn ask_for(path: &str, stream: &mut Secured) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// Asks for the health on an open connection, and leaves it open.
 fn ask(stream: &mut Secured) -> String {
     stream
@@ -288,6 +297,66 @@ fn a_bad_new_pair_changes_nothing_and_is_complained_about() {
     server.ask_to_reload().unwrap();
     let shown = || serial(&connect(server.address(), &client).unwrap());
     assert!(within(PATIENCE, || (shown() == 4).then_some(())).is_some());
+}
+
+#[test]
+fn a_pair_is_taken_up_once_what_kept_it_from_being_used_is_mended() {
+    let authority = Authority::new();
+    let installation = installation(&authority.issue(1, GOOD));
+    let server = start(&installation, &authority);
+    let client = authority.client(None, b"\x08http/1.1");
+    let key = installation.directory().join("key.pem");
+    let (certificate, private) = authority.issue(2, GOOD);
+    fs::write(&key, private).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(installation.directory().join("cert.pem"), certificate).unwrap();
+    let complaints = || {
+        installation
+            .printed()
+            .matches("others may read or change it")
+            .count()
+    };
+    server.ask_to_reload().unwrap();
+    assert!(within(PATIENCE, || (complaints() > 0).then_some(())).is_some());
+    // What changes is not the content, and not its time.
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let shown = || serial(&connect(server.address(), &client).unwrap());
+    assert!(within(PATIENCE, || (shown() == 2).then_some(())).is_some());
+}
+
+#[test]
+fn a_signal_has_the_certificate_read_in_any_case() {
+    let authority = Authority::new();
+    let installation = installation(&authority.issue(1, GOOD));
+    let server = start(&installation, &authority);
+    let times_read = || installation.printed().matches("the certificate was read").count();
+    for times in 1..=2 {
+        server.ask_to_reload().unwrap();
+        assert!(within(PATIENCE, || (times_read() == times).then_some(())).is_some());
+    }
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_warned_of_and_every_end_is_in_the_metrics() {
+    let authority = Authority::new();
+    let soon = authority.issue(1, (-1, 5));
+    let installation = installation(&soon);
+    let server = start(&installation, &authority);
+    let client = authority.client(None, b"\x08http/1.1");
+    let told = |days: i64| {
+        let answer = ask_for("/metrics", &mut connect(server.address(), &client).unwrap());
+        let name = "auth_tls_certificate_expiry_timestamp_seconds ";
+        let line = answer.lines().find_map(|line| line.strip_prefix(name))?;
+        let seconds = line.parse::<i64>().unwrap();
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let left = seconds - i64::try_from(now).unwrap();
+        (left / 3_600 == days * 24 - 1).then_some(())
+    };
+    assert!(within(PATIENCE, || told(5)).is_some());
+    assert!(installation.printed().contains("the certificate expires soon"));
+    put(installation.directory(), &authority.issue(2, GOOD));
+    server.ask_to_reload().unwrap();
+    assert!(within(PATIENCE, || told(90)).is_some());
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL
 use crate::compose::{self, Application, StartError, World};
 use crate::housekeeping::Housekeeper;
 use crate::http::tls::Certificates;
+use crate::renewal::Renewal;
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
 use crate::system::{SystemClock, leave_no_core_dump, raise_open_files_limit};
 use crate::{http, telemetry};
@@ -148,8 +149,7 @@ fn start_background(
             .map(|redis| spawn(redis.follow())),
     );
     tasks.extend(
-        certificates
-            .map(|(certificates, reload)| spawn(compose::tend_certificates(certificates, clock(), reload))),
+        certificates.map(|(certificates, reload)| spawn(Renewal::of(certificates, clock()).tend(reload))),
     );
     tasks
 }

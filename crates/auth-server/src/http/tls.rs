@@ -3,7 +3,7 @@
 use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use auth_domain::time::Timestamp;
@@ -22,8 +22,6 @@ use crate::files::{self, FileFault};
 
 /// Of HTTP/2 and HTTP/1.1, in this order, the client takes what it knows (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
-/// A certificate that ends within this time should have been renewed.
-const SOON: i64 = 14 * 24 * 60 * 60;
 
 /// The files of a certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +63,9 @@ pub enum TlsFault {
 /// What looking at the files came to.
 #[derive(Debug)]
 pub enum Look {
-    /// They are those that were read last.
+    /// They are those that are shown.
     Unchanged,
-    /// A new certificate is shown from now on; connections that are open go on.
+    /// They were read, and what they hold is shown from now on; connections that are open go on.
     Exchanged,
 }
 
@@ -76,7 +74,8 @@ pub struct Certificates {
     files: TlsFiles,
     provider: Arc<CryptoProvider>,
     shown: ArcSwap<Shown>,
-    /// What was read last, be it good or bad: so a bad pair is complained about once.
+    /// Which files the certificate was read from. What could not be used is read again until it can: it may be
+    /// mended without a change of its content, by other permissions or by the time of day.
     read: Mutex<Stamps>,
 }
 
@@ -131,28 +130,36 @@ impl Certificates {
         })
     }
 
-    /// Looks whether the files have changed, and shows what they hold now if that is good.
+    /// Looks whether the files are others than those that are shown, and reads them where they are.
     ///
     /// # Errors
-    /// What is wrong with the new pair; the old one is shown further on.
+    /// As [`reload`](Self::reload).
     pub fn look(&self, now: Timestamp) -> Result<Look, TlsFault> {
-        let stamps = self.files.stamps();
-        {
-            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            if *read == stamps {
-                return Ok(Look::Unchanged);
-            }
-            *read = stamps;
+        if *self.stamps() == self.files.stamps() {
+            return Ok(Look::Unchanged);
         }
-        self.shown
-            .store(Arc::new(read(&self.files, &self.provider, now)?));
+        self.reload(now)
+    }
+
+    /// Reads the files, and shows what they hold if that is good.
+    ///
+    /// # Errors
+    /// What is wrong with the pair; the known one is shown further on.
+    pub fn reload(&self, now: Timestamp) -> Result<Look, TlsFault> {
+        let stamps = self.files.stamps();
+        let shown = read(&self.files, &self.provider, now)?;
+        self.shown.store(Arc::new(shown));
+        *self.stamps() = stamps;
         Ok(Look::Exchanged)
     }
 
-    /// How long the certificate that is shown is still good, in seconds, where that is not long.
-    pub fn expires_soon(&self, now: Timestamp) -> Option<i64> {
-        let rest = self.shown.load().expires_at - now.unix_seconds();
-        (rest < SOON).then_some(rest)
+    fn stamps(&self) -> MutexGuard<'_, Stamps> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The end of the certificate that is shown, in seconds since 1970.
+    pub fn expires_at(&self) -> i64 {
+        self.shown.load().expires_at
     }
 
     /// What makes a plain connection a secure one.

@@ -26,6 +26,7 @@ pub(super) const PAST_THE_FLOOR: &str = "auth_failed_logins_past_floor_total";
 pub(super) const PANICS: &str = "auth_http_panics_total";
 pub(super) const HOUSEKEEPING_DELETED: &str = "auth_housekeeping_deleted_total";
 pub(super) const LOG_LINES_DROPPED: &str = "auth_log_lines_dropped_total";
+pub(super) const CERTIFICATE_EXPIRES_AT: &str = "auth_tls_certificate_expiry_timestamp_seconds";
 const BUILD: &str = "auth_build_info";
 
 /// Seconds. 0.2 is what operators are promised for 95 of 100 requests.
@@ -115,6 +116,10 @@ fn describe() {
     metrics::describe_counter!(
         LOG_LINES_DROPPED,
         "Log lines dropped because their writer was behind."
+    );
+    metrics::describe_gauge!(
+        CERTIFICATE_EXPIRES_AT,
+        "When the certificate that is shown ends, in seconds since 1970; absent where plain HTTP is served."
     );
     metrics::describe_gauge!(BUILD, "Always 1; its label says which program this is.");
     // What alerts watch must be there before it first happens: a rate needs two points.
