@@ -188,6 +188,7 @@ pub trait TokenSigner: Send + Sync {
 
     /// Checks that this is a refresh token (`typ` `rt+jwt`) under a published key's signature, in the one
     /// encoding there is of it, and reads its claims. Times, issuer and audience are the rules' business.
+    /// That it is none is only said where every published key was looked at; else this is an outage.
     fn verify_refresh(&self, token: &Token) -> Result<Genuine<RefreshClaims>, Unavailable>;
 
     /// The same for an access token (`typ` `at+jwt` or `JWT`).

@@ -1,7 +1,6 @@
 //! The key ring: signs by the active key, verifies by the published ones, and follows its directory.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -22,7 +21,9 @@ use crate::snapshot::{HeldKey, NamedKey, REFRESH_TYPE, Snapshot};
 use crate::store::{self, DirectorySettings, KeyDescription, KeyStore};
 
 const SIGN: &str = "sign tokens";
+const VERIFY: &str = "verify a token";
 const NO_KEY: &str = "no key is active: is the clock right?";
+const NOT_READ: &str = "the key directory could not be read a moment ago";
 
 /// How far ahead of need the manifest is told how long a key's tokens live: so it is written once a day, not at
 /// every sign-in.
@@ -60,14 +61,41 @@ struct Ring {
     holdings: Mutex<Holdings>,
     /// Held while the manifest is told how long a key's tokens live, so that one thread tells it and the rest wait.
     raising: Mutex<()>,
-    /// When an unknown key last made the ring look at its directory, in microseconds.
-    looked_at: AtomicI64,
+    /// The last look at the directory that an unknown key has caused.
+    look: Mutex<Option<Look>>,
+}
+
+/// A look at the directory.
+#[derive(Clone, Copy)]
+struct Look {
+    at: Timestamp,
+    has_failed: bool,
 }
 
 /// Who signs a pair of tokens.
 struct Signers {
     of_access: Arc<NamedKey>,
     of_refresh: Arc<NamedKey>,
+}
+
+/// Why there are no claims.
+enum NotVerified {
+    /// The token is none of ours.
+    Forged(&'static str),
+    /// It can't be told.
+    Unknown(Unavailable),
+}
+
+impl From<&'static str> for NotVerified {
+    fn from(reason: &'static str) -> Self {
+        Self::Forged(reason)
+    }
+}
+
+impl From<Unavailable> for NotVerified {
+    fn from(outage: Unavailable) -> Self {
+        Self::Unknown(outage)
+    }
 }
 
 /// What has been read.
@@ -104,7 +132,7 @@ impl KeyRing {
             snapshot: RwLock::new(Arc::new(snapshot)),
             holdings: Mutex::new(holdings),
             raising: Mutex::new(()),
-            looked_at: AtomicI64::new(i64::MIN),
+            look: Mutex::new(None),
         };
         Ok(Self { ring: Arc::new(ring) })
     }
@@ -156,15 +184,15 @@ impl TokenSigner for KeyRing {
     }
 
     fn verify_refresh(&self, token: &Token) -> Result<Genuine<RefreshClaims>, Unavailable> {
-        Ok(self.ring.verify(token, |typ| typ == REFRESH_TYPE))
+        self.ring.verify(token, |typ| typ == REFRESH_TYPE)
     }
 
     fn verify_access(&self, token: &Token) -> Result<Genuine<AccessClaims>, Unavailable> {
-        Ok(self.ring.verify(token, |typ| {
+        self.ring.verify(token, |typ| {
             [AccessTokenType::AtJwt, AccessTokenType::Jwt]
                 .iter()
                 .any(|accepted| accepted.as_str() == typ)
-        }))
+        })
     }
 
     fn key_set(&self) -> Result<Arc<KeySet>, Unavailable> {
@@ -230,10 +258,15 @@ impl Ring {
             .ok_or_else(|| Unavailable::new(what, NO_KEY))
     }
 
-    fn verify<C: DeserializeOwned>(&self, token: &Token, is_accepted: impl Fn(&str) -> bool) -> Genuine<C> {
+    fn verify<C: DeserializeOwned>(
+        &self,
+        token: &Token,
+        is_accepted: impl Fn(&str) -> bool,
+    ) -> Result<Genuine<C>, Unavailable> {
         match self.claims(token.expose(), is_accepted) {
-            Ok(claims) => Genuine::Yes(claims),
-            Err(reason) => Genuine::No(reason),
+            Ok(claims) => Ok(Genuine::Yes(claims)),
+            Err(NotVerified::Forged(reason)) => Ok(Genuine::No(reason)),
+            Err(NotVerified::Unknown(outage)) => Err(outage),
         }
     }
 
@@ -241,50 +274,53 @@ impl Ring {
         &self,
         token: &str,
         is_accepted: impl Fn(&str) -> bool,
-    ) -> Result<C, &'static str> {
+    ) -> Result<C, NotVerified> {
         let parts = Parts::of(token)?;
         let header = parts.header()?;
         if header.alg != RsaKey::ALGORITHM {
-            return Err("an algorithm that is not the key's");
+            return Err("an algorithm that is not the key's".into());
         }
         if !is_accepted(header.typ) {
-            return Err("a token of another type");
+            return Err("a token of another type".into());
         }
-        let key = self.published(header.kid).ok_or("signed by no published key")?;
-        parts.claims(&key.key)
+        let key = self.published(header.kid)?.ok_or("signed by no published key")?;
+        Ok(parts.claims(&key.key)?)
     }
 
-    fn published(&self, kid: &str) -> Option<Arc<NamedKey>> {
+    /// The key of that name. That there is none is only said after a look at the directory: else a token would be
+    /// taken for a forgery though nobody has looked.
+    fn published(&self, kid: &str) -> Result<Option<Arc<NamedKey>>, Unavailable> {
         let now = self.clock.now();
-        let known = |ring: &Self| ring.snapshot(now).ok()?.find(kid).cloned();
-        known(self).or_else(|| {
-            self.look_again(now);
-            known(self)
-        })
+        let known = || -> Result<_, Unavailable> {
+            let snapshot = self
+                .snapshot(now)
+                .map_err(|fault| Unavailable::new(VERIFY, fault))?;
+            Ok(snapshot.find(kid).cloned())
+        };
+        if let Some(key) = known()? {
+            return Ok(Some(key));
+        }
+        self.look_again(now)?;
+        known()
     }
 
-    /// Another instance may have published a key since the last look. Not more than once in a while.
-    fn look_again(&self, now: Timestamp) {
+    /// Another instance may have published a key since the last look. Not more than once in a while; meanwhile what
+    /// the last look came to holds, and who comes during one waits for it.
+    fn look_again(&self, now: Timestamp) -> Result<(), Unavailable> {
         let Some(store) = &self.store else {
-            return;
+            return Ok(());
         };
-        let last = Timestamp::from_micros(self.looked_at.load(Ordering::Acquire));
-        let is_recent = last <= now && now < last.plus(LOOK_AGAIN_AFTER);
-        let is_ours = !is_recent
-            && self
-                .looked_at
-                .compare_exchange(
-                    last.as_micros(),
-                    now.as_micros(),
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                )
-                .is_ok();
-        if is_ours && let Err(error) = self.follow(store, now) {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the key directory could not be read again"
-            );
+        let mut last = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = |look: &Look| look.at <= now && now < look.at.plus(LOOK_AGAIN_AFTER);
+        match last.filter(is_recent) {
+            Some(look) if look.has_failed => Err(Unavailable::new(VERIFY, NOT_READ)),
+            Some(_) => Ok(()),
+            None => {
+                let looked = self.follow(store, now);
+                let has_failed = looked.is_err();
+                *last = Some(Look { at: now, has_failed });
+                looked.map_err(|fault| Unavailable::new(VERIFY, fault))
+            }
         }
     }
 

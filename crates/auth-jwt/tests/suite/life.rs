@@ -13,7 +13,7 @@ use auth_testkit::contract::signer as contract;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::common::{CACHE, KID_OF_OLD, LEAD, directory, fixture, kid, ring, settings, store};
+use crate::common::{CACHE, KID_OF_OLD, LEAD, directory, fixture, kid, ring, settings, store, write};
 
 const DAY: Seconds = Seconds::new(86_400);
 /// More than a tick, less than the margin.
@@ -336,6 +336,31 @@ async fn unknown_keys_make_the_ring_look_at_its_directory_only_once_in_a_while()
     );
     clock.advance(Seconds::new(5));
     assert!(contract::accepts(&two, pair.refresh.expose()));
+}
+
+#[tokio::test]
+async fn no_token_is_called_forged_while_the_directory_that_may_hold_its_key_can_not_be_read() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let own_pair = contract::sign(&ring, &contract::pair_claims(START)).await;
+    let stranger = directory();
+    let unknown = contract::sign(
+        &self::ring(stranger.path(), &clock),
+        &contract::pair_claims(START),
+    )
+    .await;
+    let manifest = own.path().join("keyring.json");
+    let whole = std::fs::read(&manifest).expect("the manifest is there");
+    write(&manifest, b"damaged", 0o600);
+    // The second time nobody looks, since somebody just has.
+    for _ in 0..2 {
+        assert!(ring.verify_refresh(&unknown.refresh).is_err());
+        assert!(ring.verify_access(&unknown.access).is_err());
+        assert!(contract::accepts(&ring, own_pair.refresh.expose()));
+    }
+    write(&manifest, &whole, 0o600);
+    clock.advance(Seconds::new(5));
+    assert!(!contract::accepts(&ring, unknown.refresh.expose()));
 }
 
 #[test]
