@@ -1,16 +1,24 @@
 //! The one log line of a token request: what it tells, and what it must never tell.
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use actix_web::http::header::{HeaderValue, USER_AGENT};
 use auth_testkit::build;
 use serde_json::Value;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
 
 use crate::rig::{PUBLIC, Rig, form_request, login, refresh};
 
-/// Keeps what is logged while it is alive, on the thread that made it.
+thread_local! {
+    /// Where the lines of this thread's test go, if it keeps them.
+    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
+
+/// What a test has logged, on the thread that it runs on.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
@@ -22,14 +30,6 @@ impl io::Write for Kept {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Kept {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
 
@@ -46,15 +46,36 @@ impl Kept {
     }
 }
 
-fn keep() -> (Kept, tracing::subscriber::DefaultGuard) {
+/// Ends the keeping when it is dropped.
+struct Keeping;
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        KEPT.take();
+    }
+}
+
+/// Lets each test that wants to keep what it logs. One subscriber for all threads: each place that logs asks only once
+/// whether anybody listens, and with one for each test it might ask on a thread where nobody does, and be silent then
+/// on all of them.
+pub(crate) fn listen() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        let lines = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(|| KEPT.with_borrow(Clone::clone).unwrap_or_default())
+            .with_filter(dynamic_filter_fn(|_, _| KEPT.with_borrow(Option::is_some)));
+        let subscriber = tracing_subscriber::registry().with(lines);
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+}
+
+fn keep() -> (Kept, Keeping) {
+    listen();
     let kept = Kept::default();
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(kept.clone())
-        .finish();
-    (kept, tracing::subscriber::set_default(subscriber))
+    KEPT.set(Some(kept.clone()));
+    (kept, Keeping)
 }
 
 fn of_requests(kept: &Kept) -> Vec<Value> {

@@ -20,6 +20,8 @@ use auth_testkit::{TestBed, build};
 use metrics_exporter_prometheus::PrometheusRecorder;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::logs;
+
 pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 /// What [`Rig::send`] sends as `X-Correlation-ID`, unless a test sends its own.
 pub(crate) const CORRELATION: &str = "test-1";
@@ -46,6 +48,8 @@ pub(crate) struct Reply {
 
 impl Rig {
     pub(crate) fn new(bed: TestBed) -> Self {
+        // Before anything is logged on any thread.
+        logs::listen();
         let (store, signer) = (Arc::new(bed.store.clone()), Arc::new(bed.signer.clone()));
         Self::with_ports(bed, store, signer)
     }
