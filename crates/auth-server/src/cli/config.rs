@@ -31,8 +31,7 @@ pub(super) fn run(command: &ConfigCommand, sources: &Sources) -> Result<Report, 
 }
 
 fn check(sources: &Sources) -> Result<Report, Failure> {
-    let settings = Settings::load(sources)?;
-    settings.check_for_serving()?;
+    let settings = Settings::load_to_serve(sources)?;
     let layers = Layers::read(sources).map_err(WrongSettings)?;
     let lines = report::effective(&layers);
     let mut table = Table::new(&["setting", "value", "source"]);

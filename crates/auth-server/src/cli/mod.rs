@@ -148,7 +148,7 @@ fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
     };
     let settings = || Settings::load(&sources);
     match line.command {
-        Command::Serve(_) => serve::run(&settings()?).map(|()| None),
+        Command::Serve(_) => serve::run(&Settings::load_to_serve(&sources)?).map(|()| None),
         Command::Migrate(command) => migrate::run(&command, &settings()?).map(Some),
         Command::User(command) => wait_for(user::run(command, &settings()?)),
         Command::Client(command) => wait_for(client::run(command, &settings()?)),

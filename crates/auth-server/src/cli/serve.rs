@@ -54,7 +54,6 @@ impl ServeArguments {
 /// # Errors
 /// Where it can't start, and why.
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
-    settings.check_for_serving()?;
     // First of all, so that a taken port leaves nothing behind.
     let listener = compose::bind(&settings.listen)?;
     let _log = telemetry::init(log_format(settings), log_level(settings))

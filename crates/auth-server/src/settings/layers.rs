@@ -132,6 +132,19 @@ impl Layers {
         self.0.get(&key)
     }
 
+    /// The same with some settings as they are while nobody sets them.
+    pub(super) fn without(&self, keys: &BTreeSet<Key>) -> Self {
+        let mut layers = self.clone();
+        let defaults = Self::of_defaults();
+        for key in keys {
+            match defaults.find(*key) {
+                Some(default) => layers.0.insert(*key, default.clone()),
+                None => layers.0.remove(key),
+            };
+        }
+        layers
+    }
+
     /// Takes what is a setting, and gives what is none.
     fn take_file(&mut self, path: &Path, table: toml::Table) -> Vec<Problem> {
         let mut problems = Vec::new();

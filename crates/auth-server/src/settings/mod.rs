@@ -294,20 +294,13 @@ impl Settings {
         reading::validate(&layers, problems).map_err(WrongSettings)
     }
 
-    /// Whether this server may serve as it is configured: in production, only where all of it is safe in earnest.
+    /// The same for whoever is to serve by them: in production, only where all of it is safe in earnest.
     ///
     /// # Errors
-    /// All that is not, and what to do about it.
-    pub fn check_for_serving(&self) -> Result<(), WrongSettings> {
-        let problems = match self.environment {
-            Environment::Production => production::problems(self),
-            Environment::Development | Environment::Test | Environment::Staging => Vec::new(),
-        };
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(WrongSettings(problems))
-        }
+    /// All that is wrong and all that is unsafe, at once, and what to do about it.
+    pub fn load_to_serve(sources: &Sources) -> Result<Self, WrongSettings> {
+        let (layers, problems) = Layers::gather(sources);
+        reading::validate_to_serve(&layers, problems).map_err(WrongSettings)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Converts texts into validated settings, and collects everything that is wrong on the way.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -32,11 +33,36 @@ use super::{
 /// # Errors
 /// Everything that is wrong, at once.
 pub(super) fn validate(layers: &Layers, problems: Vec<Problem>) -> Result<Settings, Vec<Problem>> {
-    let mut reading = Reading { layers, problems };
+    let mut reading = Reading::of(layers, problems);
     let settings = reading.settings();
     match (settings, reading.problems.is_empty()) {
         (Ok(settings), true) => Ok(settings),
         _ => Err(reading.problems),
+    }
+}
+
+/// The same, and in production all that is unsafe there beside what is wrong.
+///
+/// # Errors
+/// Everything that is wrong or unsafe, at once.
+pub(super) fn validate_to_serve(layers: &Layers, problems: Vec<Problem>) -> Result<Settings, Vec<Problem>> {
+    let mut reading = Reading::of(layers, problems);
+    let settings = reading.settings();
+    let mut problems = std::mem::take(&mut reading.problems);
+    let rest = layers.without(&reading.wrong);
+    let readable = match &settings {
+        Ok(settings) => Some(settings.clone()),
+        // What is right is judged as if nobody had set what is wrong.
+        Err(Noted) => Reading::of(&rest, Vec::new()).settings().ok(),
+    };
+    let is_noted = |unsafe_one: &(Key, Problem)| !reading.wrong.contains(&unsafe_one.0);
+    let in_production = readable.filter(|settings| settings.environment == Environment::Production);
+    let unsafe_ones = in_production.map(|settings| production::problems(&settings, &rest));
+    let unsafe_ones = unsafe_ones.into_iter().flatten().filter(is_noted);
+    problems.extend(unsafe_ones.map(|(_, problem)| problem));
+    match (settings, problems.is_empty()) {
+        (Ok(settings), true) => Ok(settings),
+        _ => Err(problems),
     }
 }
 
@@ -46,9 +72,19 @@ struct Noted;
 struct Reading<'a> {
     layers: &'a Layers,
     problems: Vec<Problem>,
+    /// Which settings they are about, as far as they are about settings.
+    wrong: BTreeSet<Key>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    const fn of(layers: &'a Layers, problems: Vec<Problem>) -> Self {
+        Self {
+            layers,
+            problems,
+            wrong: BTreeSet::new(),
+        }
+    }
+
     /// Each section is read before the first fault of another ends the reading.
     fn settings(&mut self) -> Result<Settings, Noted> {
         self.refuse_what_is_not_supported();
@@ -81,9 +117,7 @@ impl Reading<'_> {
         };
         if settings.environment == Environment::Production {
             let more = production::warnings(&settings);
-            settings
-                .warnings
-                .extend(self.nobodys_issuer().into_iter().chain(more));
+            settings.warnings.extend(more);
         }
         Ok(settings)
     }
@@ -122,15 +156,6 @@ impl Reading<'_> {
             let fault =
                 "has nothing to do: ENABLE_RATE_LIMITING is false, so there are no counters to be shared";
             Problem::new(place(Key::RedisUrl, &redis.source), fault)
-        })
-    }
-
-    /// An issuer that nobody has set is somebody else's.
-    fn nobodys_issuer(&self) -> Option<Problem> {
-        let issuer = self.layers.find(Key::JwtIssuer)?;
-        (issuer.source == Source::Default).then(|| {
-            let fault = "is not set: tokens are issued in the name of https://auth.codelab.local";
-            Problem::new(place(Key::JwtIssuer, &issuer.source), fault)
         })
     }
 
@@ -396,7 +421,7 @@ impl Reading<'_> {
             Ok(value) => Ok(Some(value)),
             Err(right) => {
                 let fault = match key.entry().secrecy {
-                    Secrecy::Open => format!("'{}' {right}", abridged(sourced)),
+                    Secrecy::Open => format!("{}{right}", quoted(sourced, &right)),
                     Secrecy::Url | Secrecy::Secret => right,
                 };
                 Err(self.note(key, fault))
@@ -410,6 +435,7 @@ impl Reading<'_> {
             None => format!("AUTH_SERVICE__{}", key.entry().name),
         };
         self.problems.push(Problem::new(place, fault));
+        self.wrong.insert(key);
         Noted
     }
 }
@@ -423,6 +449,16 @@ fn place(key: Key, source: &Source) -> String {
         Source::Variable(variable) | Source::SecretFile(variable) => variable.clone(),
         Source::Flag(flag @ "--set") => format!("{flag} {name}"),
         Source::Flag(flag) => (*flag).to_owned(),
+    }
+}
+
+/// The value before what would be right, save where that quotes all of it.
+fn quoted(sourced: &Sourced, right: &str) -> String {
+    let quoted = format!("'{}'", abridged(sourced));
+    if right.contains(&quoted) {
+        String::new()
+    } else {
+        format!("{quoted} ")
     }
 }
 

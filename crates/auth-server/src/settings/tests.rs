@@ -404,6 +404,14 @@ fn a_redis_that_can_not_be_used_as_told_stops_the_start() {
     }
 }
 
+fn serving<T: AsRef<str>>(variables: &[(T, T)]) -> Result<Settings, WrongSettings> {
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (name.as_ref(), value.as_ref()))
+        .collect();
+    Settings::load_to_serve(&environment(&variables))
+}
+
 /// What production needs at the least.
 const IN_EARNEST: [(&str, &str); 3] = [
     ("ENVIRONMENT", "production"),
@@ -413,21 +421,34 @@ const IN_EARNEST: [(&str, &str); 3] = [
 
 #[test]
 fn production_needs_https_or_a_proxy_that_has_it() {
-    let refused = load(&[("ENVIRONMENT", "production")]).check_for_serving();
-    let said = refused.unwrap_err().to_string();
+    let said = serving(&[("ENVIRONMENT", "production")]).unwrap_err().to_string();
     assert!(
         said.contains("TLS_CERT_PATH") && said.contains("TRUSTED_PROXIES"),
         "{said}"
     );
-    assert_eq!(load(&IN_EARNEST).check_for_serving(), Ok(()));
-    assert_eq!(load(&IN_EARNEST).warnings, []);
-    let with_certificate = load(&[
-        ("ENVIRONMENT", "production"),
+    assert_eq!(serving(&IN_EARNEST).unwrap().warnings, []);
+    let with_certificate = [
+        IN_EARNEST[0],
+        IN_EARNEST[2],
         ("AUTH_SERVICE__TLS_CERT_PATH", "/cert.pem"),
         ("AUTH_SERVICE__TLS_KEY_PATH", "/key.pem"),
-    ]);
-    assert_eq!(with_certificate.check_for_serving(), Ok(()));
-    assert_eq!(load(&[]).check_for_serving(), Ok(()));
+    ];
+    assert!(serving(&with_certificate).is_ok());
+    assert!(serving::<&str>(&[]).is_ok());
+}
+
+#[test]
+fn production_needs_an_issuer_that_somebody_has_set() {
+    let mut variables = IN_EARNEST.to_vec();
+    variables.retain(|(name, _)| *name != "AUTH_SERVICE__JWT_ISSUER");
+    let said = serving(&variables).unwrap_err().to_string();
+    assert!(
+        said.starts_with("AUTH_SERVICE__JWT_ISSUER: must be set, to the public URL"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1);
+    variables.push(("AUTH_SERVICE__JWT_ISSUER", "https://auth.codelab.local"));
+    assert!(serving(&variables).is_ok());
 }
 
 #[rstest]
@@ -445,7 +466,7 @@ fn production_refuses_what_is_unsafe_in_earnest(#[case] name: &str, #[case] valu
         let mut variables = IN_EARNEST.to_vec();
         variables.retain(|(name, _)| *name != full && *name != "ENVIRONMENT");
         variables.extend([(full.as_str(), value), ("ENVIRONMENT", environment)]);
-        load(&variables).check_for_serving()
+        serving(&variables).map(drop)
     };
     let WrongSettings(problems) = wrong("production").unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
@@ -456,30 +477,78 @@ fn production_refuses_what_is_unsafe_in_earnest(#[case] name: &str, #[case] valu
 
 #[test]
 fn production_says_all_that_is_unsafe_at_once() {
-    let refused = load(&[
+    let refused = serving(&[
         ("ENVIRONMENT", "production"),
         ("AUTH_SERVICE__CORS_ALLOWED_ORIGINS", "*"),
         ("AUTH_SERVICE__JWT_ISSUER", "http://auth.example.com"),
         ("AUTH_SERVICE__ENABLE_RATE_LIMITING", "false"),
-    ])
-    .check_for_serving();
+    ]);
     assert_eq!(refused.unwrap_err().0.len(), 4);
 }
 
 #[test]
-fn production_warns_of_what_is_unwise_only() {
-    let settings = load(&[
+fn production_says_what_is_unsafe_beside_what_is_wrong() {
+    let refused = serving(&[
         ("ENVIRONMENT", "production"),
-        ("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.1"),
-        ("AUTH_SERVICE__LOG_LEVEL", "debug"),
+        ("AUTH_SERVICE__MASTER_KEY", "admin"),
+        ("AUTH_SERVICE__WORKERS", "none"),
+        ("AUTH_SERVICE__CORS_ALLOWED_ORIGINS", "*"),
+        ("AUTH_SERVICE__TRUSTED_PROXIES", "0.0.0.0/0"),
+        ("AUTH_SERVICE__ENABLE_RATE_LIMITING", "false"),
     ]);
+    let WrongSettings(problems) = refused.unwrap_err();
+    let mut places: Vec<_> = problems.iter().map(|problem| problem.place.as_str()).collect();
+    places.sort_unstable();
+    let expected = [
+        "CORS_ALLOWED_ORIGINS",
+        "ENABLE_RATE_LIMITING",
+        "JWT_ISSUER",
+        "MASTER_KEY",
+        "TRUSTED_PROXIES",
+        "WORKERS",
+    ];
+    assert_eq!(places, expected.map(|name| format!("AUTH_SERVICE__{name}")));
+}
+
+#[rstest]
+#[case::no_limit_of_names(&[("RATE_LIMIT_PER_USERNAME", "1000000"), ("BRUTE_FORCE_THRESHOLD", "1000000")])]
+#[case::short_locks(&[("RATE_LIMIT_PER_USERNAME", "1000000"), ("BRUTE_FORCE_LOCKOUT_DURATION", "1")])]
+fn production_refuses_limits_that_are_none(#[case] variables: &[(&str, &str)]) {
+    let said = serving(&in_earnest_with(variables)).unwrap_err().to_string();
+    assert!(
+        said.contains("AUTH_SERVICE__RATE_LIMIT_PER_USERNAME: lets strangers guess"),
+        "{said}"
+    );
+}
+
+#[rstest]
+#[case(&[("RATE_LIMIT_PER_USERNAME", "500"), ("BRUTE_FORCE_THRESHOLD", "50")], "RATE_LIMIT_PER_USERNAME")]
+#[case(&[("RATE_LIMIT_PER_IP", "10000"), ("BRUTE_FORCE_LOCKOUT_DURATION", "1")], "RATE_LIMIT_PER_IP")]
+#[case(&[("FAILED_LOGIN_FLOOR", "0")], "FAILED_LOGIN_FLOOR")]
+fn production_warns_of_limits_that_are_weak(#[case] variables: &[(&str, &str)], #[case] name: &str) {
+    let warnings = serving(&in_earnest_with(variables)).unwrap().warnings;
+    let places: Vec<_> = warnings.iter().map(|warning| warning.place.as_str()).collect();
+    assert_eq!(places, [format!("AUTH_SERVICE__{name}")]);
+}
+
+fn in_earnest_with(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let more = variables
+        .iter()
+        .map(|(name, value)| owned(&format!("AUTH_SERVICE__{name}"), value));
+    let least = IN_EARNEST.iter().map(|(name, value)| owned(name, value));
+    least.chain(more).collect()
+}
+
+#[test]
+fn production_warns_of_what_is_unwise_only() {
+    let settings = serving(&in_earnest_with(&[("LOG_LEVEL", "debug")])).unwrap();
     let places: Vec<_> = settings
         .warnings
         .iter()
         .map(|warning| warning.place.as_str())
         .collect();
-    assert_eq!(places, ["AUTH_SERVICE__JWT_ISSUER", "AUTH_SERVICE__LOG_LEVEL"]);
-    assert_eq!(settings.check_for_serving(), Ok(()));
+    assert_eq!(places, ["AUTH_SERVICE__LOG_LEVEL"]);
 }
 
 #[test]
@@ -537,6 +606,39 @@ fn all_origins_are_a_word_of_their_own() {
         values::origins("https://a.example"),
         Ok(AllowedOrigins::These(vec!["https://a.example".to_owned()]))
     );
+}
+
+#[rstest]
+#[case("10.0.0.0/8", "10.0.0.0/8")]
+#[case("10.0.0.1", "10.0.0.1/32")]
+#[case("::ffff:10.0.0.0/104", "10.0.0.0/8")]
+#[case("::ffff:10.0.0.1", "10.0.0.1/32")]
+#[case("::/0", "::/0")]
+#[case("fd00::/8", "fd00::/8")]
+fn networks_are_kept_as_addresses_are_compared(#[case] text: &str, #[case] kept: &str) {
+    let networks = values::networks(text).unwrap();
+    assert_eq!(networks, [kept.parse().unwrap()]);
+}
+
+#[test]
+fn an_address_with_the_length_of_a_prefix_is_a_slip() {
+    let said = complaint(&[("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.1/8")]);
+    assert!(
+        said.contains("the network is 10.0.0.0/8, the address alone 10.0.0.1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_quoted_once() {
+    for (name, value) in [
+        ("CORS_ALLOWED_ORIGINS", "a.b"),
+        ("TRUSTED_PROXIES", "a.b"),
+        ("PORT", "a.b"),
+    ] {
+        let said = complaint(&[(&format!("AUTH_SERVICE__{name}"), value)]);
+        assert_eq!(said.matches("'a.b'").count(), 1, "{said}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use auth_domain::time::Seconds;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::http::cors::AllowedOrigins;
 
@@ -181,7 +181,7 @@ pub fn networks(text: &str) -> Parsed<Vec<IpNet>> {
     let networks = text
         .split([',', ' '])
         .filter(|part| !part.is_empty())
-        .map(|part| network(part).ok_or_else(|| wrong(part)))
+        .map(|part| network(part).ok_or_else(|| wrong(part)).and_then(whole))
         .collect::<Result<Vec<_>, _>>()?;
     if networks.is_empty() {
         return Err(wrong(text));
@@ -193,6 +193,37 @@ fn network(part: &str) -> Option<IpNet> {
     part.parse::<IpNet>()
         .ok()
         .or_else(|| part.parse::<IpAddr>().ok().map(IpNet::from))
+        .map(canonical)
+}
+
+/// A network of IPv4 addresses written as IPv6 ones (RFC 4291 section 2.5.5.2) is one of IPv4: so they are compared.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = |network: Ipv6Net| {
+        let address = network.addr().to_ipv4_mapped()?;
+        let length = network.prefix_len().checked_sub(MAPPED_PREFIX)?;
+        Ipv4Net::new(address, length).ok()
+    };
+    match network {
+        IpNet::V6(inner) => mapped(inner).map_or(network, IpNet::V4),
+        IpNet::V4(_) => network,
+    }
+}
+
+/// What stands before an IPv4 address in an IPv6 one, in bits.
+const MAPPED_PREFIX: u8 = 96;
+
+/// An address with the length of a prefix that ends within it is a slip: of the address or of the length.
+fn whole(network: IpNet) -> Parsed<IpNet> {
+    let right = network.trunc();
+    if right == network {
+        Ok(network)
+    } else {
+        Err(format!(
+            "must hold whole networks: {network} has bits set behind its prefix; the network is {right}, the address \
+             alone {}",
+            network.addr()
+        ))
+    }
 }
 
 /// Origins as browsers write them (RFC 6454 section 6.2), separated by commas or white space; or `*` for all.
