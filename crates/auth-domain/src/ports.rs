@@ -72,15 +72,15 @@ pub trait Sessions: Send + Sync {
     /// match, nothing is written, the audit row neither.
     async fn rotate(&self, rotation: Rotation, audit: AuditRecord) -> Result<Rotated, Unavailable>;
 
-    /// Ends chains and writes the audit row, whether or not there was anything left to end. Says how many chains
-    /// it ended.
+    /// Ends chains, and writes the audit row where there was one left to end: else whoever holds one dead token could
+    /// fill the trail with it. Says how many chains it ended.
     async fn revoke(&self, revocation: Revocation, audit: AuditRecord) -> Result<u64, Unavailable>;
 }
 
 /// Access tokens, which are stored nowhere: what is kept is which of them are denied before they expire.
 #[async_trait]
 pub trait AccessTokens: Send + Sync {
-    /// Denies one until it expires, and writes the audit row. Denying it again changes nothing but the trail.
+    /// Denies one until it expires, and writes the audit row. Denying it again changes nothing, and writes none.
     async fn deny(&self, denial: Denial, audit: AuditRecord) -> Result<(), Unavailable>;
 
     /// What has become of the token and of whom it speaks for. Never older than the call.

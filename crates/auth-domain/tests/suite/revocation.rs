@@ -150,11 +150,15 @@ async fn a_clock_that_was_set_back_keeps_nobody_from_revoking() {
 }
 
 #[tokio::test]
-async fn revoking_again_is_as_good_and_says_that_it_was_over() {
+async fn revoking_again_is_as_good_says_that_it_was_over_and_fills_no_trail() {
     let bed = TestBed::default();
-    let token = bed.sign_in().await.tokens.refresh;
-    assert_eq!(revoked(revoke(&bed, &token).await), Revoked::Chain);
-    assert_eq!(revoked(revoke(&bed, &token).await), Revoked::EndedBefore);
+    let TokenSet { tokens, .. } = bed.sign_in().await;
+    assert_eq!(revoked(revoke(&bed, &tokens.refresh).await), Revoked::Chain);
+    assert_eq!(revoked(revoke(&bed, &tokens.access).await), Revoked::AccessToken);
+    let rows = bed.store.audit_trail().len();
+    assert_eq!(revoked(revoke(&bed, &tokens.refresh).await), Revoked::EndedBefore);
+    assert_eq!(revoked(revoke(&bed, &tokens.access).await), Revoked::AccessToken);
+    assert_eq!(bed.store.audit_trail().len(), rows);
 }
 
 #[tokio::test]

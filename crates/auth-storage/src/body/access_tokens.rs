@@ -13,17 +13,20 @@ use crate::error::StoreError;
 use crate::schema::{denied_tokens, oauth_clients, users};
 use crate::types::{Id, Moment};
 
-/// Denies a token and records it; a token that is denied already stays so.
+/// Denies a token and records it; a token that is denied already stays so, and nothing is recorded.
 pub(super) fn deny(conn: &mut Conn, denial: &Denial, record: &AuditRecord) -> Result<(), StoreError> {
     let jti_hash: &[u8] = denial.jti_hash.as_bytes();
-    diesel::insert_into(denied_tokens::table)
+    let denied = diesel::insert_into(denied_tokens::table)
         .values((
             denied_tokens::jti_hash.eq(jti_hash),
             denied_tokens::expires_at.eq(Moment(denial.until)),
         ))
         .on_conflict_do_nothing()
         .execute(conn)?;
-    audit::record(conn, record)
+    if denied > 0 {
+        audit::record(conn, record)?;
+    }
+    Ok(())
 }
 
 /// Whether the token, its user and its client are all in good standing: one statement, so of one moment.

@@ -76,14 +76,17 @@ pub(super) fn rotate(
     Ok(Rotated::Rotated)
 }
 
-/// Ends chains and records it, whether or not there was one left.
+/// Ends chains and records it, where there was one left.
 pub(super) fn revoke(
     conn: &mut Conn,
     revocation: &Revocation,
     record: &AuditRecord,
 ) -> Result<u64, StoreError> {
-    audit::record(conn, record)?;
-    end_chains(conn, revocation)
+    let ended = end_chains(conn, revocation)?;
+    if ended > 0 {
+        audit::record(conn, record)?;
+    }
+    Ok(ended)
 }
 
 /// Ends every chain of a user.

@@ -44,7 +44,7 @@ macro_rules! store_contract {
             a_revoked_chain_does_not_rotate,
             of_64_contenders_for_one_head_one_wins,
             a_revocation_is_stored_with_its_audit_row,
-            a_second_revocation_changes_nothing_but_the_audit_trail,
+            a_second_revocation_changes_nothing_and_leaves_no_row,
             a_revocation_ends_its_target_and_nothing_else,
             deactivating_a_user_ends_the_chains_for_good,
             a_new_password_ends_the_chains,
@@ -56,7 +56,7 @@ macro_rules! store_contract {
         $crate::each_rule! { $make; access_tokens:
             a_token_that_nobody_denied_is_good,
             a_denied_token_is_bad_and_others_are_not,
-            a_second_denial_changes_nothing_but_the_audit_trail,
+            a_second_denial_changes_nothing_and_leaves_no_row,
             a_token_is_bad_without_an_active_user_and_client,
             ended_denials_are_forgotten_in_bounded_batches,
             a_denial_is_seen_by_whoever_asks_after_it,

@@ -1,5 +1,7 @@
 //! Denied access tokens in memory.
 
+use std::collections::hash_map::Entry;
+
 use async_trait::async_trait;
 use auth_domain::audit::AuditRecord;
 use auth_domain::client::ClientStatus;
@@ -14,8 +16,10 @@ use super::{FakeStore, State};
 impl AccessTokens for FakeStore {
     async fn deny(&self, denial: Denial, audit: AuditRecord) -> Result<(), Unavailable> {
         self.call("deny an access token", |state| {
-            state.denials.entry(denial.jti_hash).or_insert(denial.until);
-            state.audit.push(audit);
+            if let Entry::Vacant(place) = state.denials.entry(denial.jti_hash) {
+                place.insert(denial.until);
+                state.audit.push(audit);
+            }
         })
     }
 

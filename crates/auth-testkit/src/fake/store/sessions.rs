@@ -26,8 +26,11 @@ impl Sessions for FakeStore {
 
     async fn revoke(&self, revocation: Revocation, audit: AuditRecord) -> Result<u64, Unavailable> {
         self.call("revoke sessions", |state| {
-            state.audit.push(audit);
-            state.end_chains(&revocation)
+            let ended = state.end_chains(&revocation);
+            if ended > 0 {
+                state.audit.push(audit);
+            }
+            ended
         })
     }
 }
