@@ -208,6 +208,84 @@ pub fn certificate_expires_at(seconds: i64) {
     metrics::gauge!(meters::CERTIFICATE_EXPIRES_AT).set(seconds as f64);
 }
 
+/// Why a connection was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// There are as many as there may be.
+    Full,
+    /// Its address has as many as it may have.
+    Address,
+    /// It could not be made secure, or not in time.
+    Handshake,
+}
+
+impl TurnedAway {
+    pub(crate) const ALL: [Self; 3] = [Self::Full, Self::Address, Self::Handshake];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Address => "address",
+            Self::Handshake => "handshake",
+        }
+    }
+}
+
+/// Why a connection was ended that its client would have gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The head of a request took too long to come.
+    LateHead,
+    /// The head of a request was longer than any of good faith.
+    LongHead,
+    /// An answer was not taken in time.
+    UntakenAnswer,
+    /// It asked for far more at once than it may.
+    Flood,
+    /// Nothing was asked for a long time.
+    Idle,
+}
+
+impl Cut {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::LateHead,
+        Self::LongHead,
+        Self::UntakenAnswer,
+        Self::Flood,
+        Self::Idle,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::LateHead => "late_head",
+            Self::LongHead => "long_head",
+            Self::UntakenAnswer => "untaken_answer",
+            Self::Flood => "flood",
+            Self::Idle => "idle",
+        }
+    }
+}
+
+/// Records that a connection was not let in.
+pub fn turned_away(why: TurnedAway) {
+    metrics::counter!(meters::CONNECTIONS_REFUSED, "reason" => why.as_str()).increment(1);
+}
+
+/// Records that a connection was ended because of its client.
+pub fn cut(why: Cut) {
+    metrics::counter!(meters::CONNECTIONS_CUT, "reason" => why.as_str()).increment(1);
+}
+
+/// Records that a request got no answer in time.
+pub fn late(correlation_id: &str) {
+    metrics::counter!(meters::REQUESTS_LATE).increment(1);
+    tracing::warn!(
+        event_type = "request_timeout",
+        correlation_id,
+        "no answer in time"
+    );
+}
+
 /// Records a panic that was caught on its way out of a handler.
 pub fn panicked(correlation_id: &str) {
     metrics::counter!(meters::PANICS).increment(1);

@@ -22,6 +22,7 @@ mod forged;
 mod gateway;
 mod guessing;
 mod hostile;
+mod http2;
 mod keys;
 mod load;
 mod production;

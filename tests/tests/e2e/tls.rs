@@ -25,17 +25,17 @@ use crate::support::everything_in;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An authority of certificates that nobody else knows.
-struct Authority {
+pub(super) struct Authority {
     certificate: X509,
     key: PKey<Private>,
 }
 
 /// From when and until when a certificate is good, in days from now.
-type Days = (i64, i64);
-const GOOD: Days = (-1, 90);
+pub(super) type Days = (i64, i64);
+pub(super) const GOOD: Days = (-1, 90);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = new_key();
         let mut builder = certificate("Test Authority", &key, 1, GOOD);
         builder.set_issuer_name(&name("Test Authority")).unwrap();
@@ -49,7 +49,7 @@ impl Authority {
     }
 
     /// The certificate of `localhost` with a serial number, and its key.
-    fn issue(&self, serial: u32, days: Days) -> (Vec<u8>, Vec<u8>) {
+    pub(super) fn issue(&self, serial: u32, days: Days) -> (Vec<u8>, Vec<u8>) {
         let key = new_key();
         let mut builder = certificate("localhost", &key, serial, days);
         builder.set_issuer_name(self.certificate.subject_name()).unwrap();
@@ -65,7 +65,7 @@ impl Authority {
         )
     }
 
-    fn client(&self, versions: Option<SslVersion>, protocols: &[u8]) -> SslConnector {
+    pub(super) fn client(&self, versions: Option<SslVersion>, protocols: &[u8]) -> SslConnector {
         let mut builder = SslConnector::builder(SslMethod::tls()).unwrap();
         builder
             .cert_store_mut()
@@ -120,7 +120,7 @@ fn put(folder: &Path, (certificate, key): &(Vec<u8>, Vec<u8>)) {
     }
 }
 
-fn installation(pair: &(Vec<u8>, Vec<u8>)) -> Installation {
+pub(super) fn installation(pair: &(Vec<u8>, Vec<u8>)) -> Installation {
     let installation = Installation::new();
     put(installation.directory(), pair);
     let path = |name: &str| installation.directory().join(name).display().to_string();
@@ -130,9 +130,9 @@ fn installation(pair: &(Vec<u8>, Vec<u8>)) -> Installation {
         .with("AUTH_SERVICE__TLS_KEY_PATH", &key)
 }
 
-type Secured = SslStream<TcpStream>;
+pub(super) type Secured = SslStream<TcpStream>;
 
-fn connect(address: SocketAddr, client: &SslConnector) -> Result<Secured, String> {
+pub(super) fn connect(address: SocketAddr, client: &SslConnector) -> Result<Secured, String> {
     let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     client
@@ -170,7 +170,7 @@ fn ask(stream: &mut Secured) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-fn start(installation: &Installation, authority: &Authority) -> Server {
+pub(super) fn start(installation: &Installation, authority: &Authority) -> Server {
     let client = authority.client(None, b"\x08http/1.1");
     let started = installation.start_when(|address| connect(address, &client).is_ok());
     started.unwrap_or_else(|failed| panic!("{failed}\n{}", installation.printed()))
@@ -189,7 +189,7 @@ fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
         let answer = ask(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(
-            answer.contains("strict-transport-security: max-age=63072000; includeSubDomains"),
+            answer.contains("strict-transport-security: max-age=63072000"),
             "{answer}"
         );
     }
@@ -236,7 +236,7 @@ fn http_2_is_spoken_where_the_client_offers_it() {
 }
 
 /// The first HEADERS frame that comes.
-fn first_head(stream: &mut Secured) -> Vec<u8> {
+pub(super) fn first_head(stream: &mut Secured) -> Vec<u8> {
     loop {
         let mut head = [0; 9];
         stream.read_exact(&mut head).unwrap();

@@ -7,7 +7,7 @@
 //! than there is a use for: what waits, waits at the client (ADR 0014).
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -32,9 +32,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client_address::Trust;
+use super::frames::Frames;
+use crate::telemetry::{self, Cut, TurnedAway};
 
 /// How many requests one connection of HTTP/2 may have going at once.
 pub(super) const MAX_STREAMS: usize = 100;
+/// So many more are answered that they are too many. Who goes on all the same is hung up on.
+const MAX_REFUSED_STREAMS: usize = 100;
 /// How much is read of a connection of HTTP/2 before others have their turn: a head is much smaller on the wire than in
 /// memory.
 const READ_AT_ONCE: usize = 64 * 1024;
@@ -94,33 +98,42 @@ impl Door {
         stream: TcpStream,
     ) -> io::Result<(Connection, Protocol, Option<SocketAddr>)> {
         let peer = stream.peer_addr()?;
-        let seat = self.seat(peer.ip()).ok_or(io::ErrorKind::ConnectionRefused)?;
+        let seat = self.seat(peer.ip()).map_err(|why| {
+            telemetry::turned_away(why);
+            io::ErrorKind::ConnectionRefused
+        })?;
         // An answer is written at once and whole: there is nothing to wait for.
         stream.set_nodelay(true)?;
         let stream = match &self.tls {
             None => Stream::Plain(stream),
-            Some(tls) => Stream::Tls(Box::new(timeout(self.limits.head, tls.accept(stream)).await??)),
+            Some(tls) => Stream::Tls(Box::new(self.shake_hands(tls, stream).await?)),
         };
         let protocol = stream.protocol();
         let connection = Connection::new(stream, protocol, self.limits, seat);
         Ok((connection, protocol, Some(peer)))
     }
 
-    fn seat(&self, peer: IpAddr) -> Option<Seat> {
+    async fn shake_hands(&self, tls: &TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let done = timeout(self.limits.head, tls.accept(stream)).await;
+        let done = done.unwrap_or_else(|late| Err(late.into()));
+        done.inspect_err(|_| telemetry::turned_away(TurnedAway::Handshake))
+    }
+
+    fn seat(&self, peer: IpAddr) -> Result<Seat, TurnedAway> {
         let network = (!self.trust.is_proxy(peer)).then(|| NetworkKey::of(peer));
         let mut seats = self.open.seats();
         if seats.total >= self.limits.total {
-            return None;
+            return Err(TurnedAway::Full);
         }
         if let Some(network) = network {
             let taken = seats.by_network.entry(network).or_default();
             if *taken >= self.limits.per_address {
-                return None;
+                return Err(TurnedAway::Address);
             }
             *taken += 1;
         }
         seats.total += 1;
-        Some(Seat {
+        Ok(Seat {
             network,
             open: Arc::clone(&self.open),
         })
@@ -197,6 +210,10 @@ pub(super) struct Watch {
     is_body_wanted: Cell<bool>,
     /// The connection, where it reads no more for the moment.
     reader: RefCell<Option<Waker>>,
+    /// Since when there are answers that are not sent yet, in the order in which they were made.
+    answers: RefCell<BTreeMap<u64, Instant>>,
+    /// How many answers have been made.
+    answered: Cell<u64>,
 }
 
 impl Watch {
@@ -205,7 +222,19 @@ impl Watch {
         self.has_served.set(true);
         self.head_since.set(None);
         self.head.set(Head::Ended);
-        Going(Rc::clone(self))
+        Going {
+            watch: Rc::clone(self),
+            answer: Cell::new(None),
+        }
+    }
+
+    /// Whether it is asked for so much more than it may be that it is no use to say so.
+    fn is_flooded(&self) -> bool {
+        self.going.get() > MAX_STREAMS + MAX_REFUSED_STREAMS
+    }
+
+    fn oldest_answer(&self) -> Option<Instant> {
+        self.answers.borrow().first_key_value().map(|(_, since)| *since)
     }
 
     fn is_idle(&self) -> bool {
@@ -230,24 +259,40 @@ impl Watch {
 }
 
 /// A request that is being worked on or answered, until this is dropped.
-pub(super) struct Going(Rc<Watch>);
+pub(super) struct Going {
+    watch: Rc<Watch>,
+    /// Which of the connection's answers is its one, once there is one.
+    answer: Cell<Option<u64>>,
+}
 
 impl Going {
     /// Whether the connection has more of them than it may.
     pub(super) fn is_one_too_many(&self) -> bool {
-        self.0.going.get() > MAX_STREAMS
+        self.watch.going.get() > MAX_STREAMS
+    }
+
+    /// Notes that there is an answer, which the client has only so long to take.
+    pub(super) fn note_answer(&self) {
+        let number = self.watch.answered.get();
+        self.watch.answered.set(number + 1);
+        self.watch.answers.borrow_mut().insert(number, Instant::now());
+        self.answer.set(Some(number));
     }
 }
 
 impl Drop for Going {
     fn drop(&mut self) {
-        self.0.going.set(self.0.going.get().saturating_sub(1));
-        if self.0.is_idle() {
-            self.0.idle_since.set(Instant::now());
-            self.0.head_since.set(None);
-            self.0.head.set(Head::default());
-            self.0.is_body_wanted.set(false);
-            self.0.read_on();
+        let watch = &self.watch;
+        if let Some(answer) = self.answer.get() {
+            watch.answers.borrow_mut().remove(&answer);
+        }
+        watch.going.set(watch.going.get().saturating_sub(1));
+        if watch.is_idle() {
+            watch.idle_since.set(Instant::now());
+            watch.head_since.set(None);
+            watch.head.set(Head::default());
+            watch.is_body_wanted.set(false);
+            watch.read_on();
         }
     }
 }
@@ -297,7 +342,9 @@ pub(super) struct Connection {
     limits: ConnectionLimits,
     protocol: Protocol,
     watch: Rc<Watch>,
-    next_request: Alarm,
+    /// Of HTTP/2.
+    frames: Frames,
+    patience: Alarm,
     /// By when what is to be sent must be taken, where something is.
     answer_by: Option<Instant>,
     answer: Alarm,
@@ -316,13 +363,16 @@ impl Connection {
             head: Cell::default(),
             is_body_wanted: Cell::new(false),
             reader: RefCell::default(),
+            answers: RefCell::default(),
+            answered: Cell::new(0),
         };
         Self {
             stream,
             limits,
             protocol,
             watch: Rc::new(watch),
-            next_request: Alarm::default(),
+            frames: Frames::new(),
+            patience: Alarm::default(),
             answer_by: None,
             answer: Alarm::default(),
             read_in_a_row: 0,
@@ -338,7 +388,7 @@ impl Connection {
     /// Reads what has come, of HTTP/1.1 a part at a time.
     fn poll_some(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.protocol == Protocol::Http2 {
-            return self.poll_stream(context, buffer);
+            return self.poll_frames(context, buffer);
         }
         let mut part = [0; PART];
         let room = part.get_mut(..buffer.remaining().min(PART)).unwrap_or_default();
@@ -347,6 +397,13 @@ impl Connection {
         self.note_bytes(part.filled_mut());
         buffer.put_slice(part.filled());
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_frames(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.poll_stream(context, buffer))?;
+        let come = buffer.filled().get(before..).unwrap_or_default();
+        Poll::Ready(self.frames.follow(come).map_err(|_too_long| cut(Cut::LongHead)))
     }
 
     fn poll_stream(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -377,18 +434,30 @@ impl Connection {
         watch.head.set(watch.head.get().spoil_bare_line_feeds(bytes));
     }
 
-    /// Nothing came. Is it too late by now for the next request?
+    /// Nothing came. Has the client kept us waiting for too long by now?
     fn poll_patience(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.watch.is_idle() {
+        let Some((by, late)) = self.patience() else {
             return Poll::Pending;
-        }
-        let limits = &self.limits;
-        let by = match self.watch.head_since.get() {
-            Some(since) => since + limits.head,
-            None => self.watch.idle_since.get() + limits.keep_alive + limits.head,
         };
-        ready!(self.next_request.poll_at(by, context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        ready!(self.patience.poll_at(by, context));
+        Poll::Ready(Err(cut(late)))
+    }
+
+    /// How long we wait, and for what. While a request is worked on, and nothing else has been begun, it is us who are
+    /// waited for.
+    fn patience(&self) -> Option<(Instant, Cut)> {
+        let (watch, limits) = (&self.watch, &self.limits);
+        let head = self.frames.head_since().or_else(|| watch.head_since.get());
+        let answer = watch.oldest_answer();
+        let idle = (watch.is_idle() && head.is_none()).then(|| watch.idle_since.get() + limits.head);
+        [
+            head.map(|since| (since + limits.head, Cut::LateHead)),
+            answer.map(|since| (since + limits.answer, Cut::UntakenAnswer)),
+            idle.map(|since| (since + limits.keep_alive, Cut::Idle)),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(by, _)| *by)
     }
 
     /// Passes on what became of writing, unless the client has not taken all of it for too long.
@@ -402,9 +471,29 @@ impl Connection {
                 .answer_by
                 .get_or_insert_with(|| Instant::now() + self.limits.answer);
             ready!(self.answer.poll_at(by, context));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            return Poll::Ready(Err(cut(Cut::UntakenAnswer)));
         }
         outcome
+    }
+}
+
+/// Counts a connection that is ended because of its client, and says how it ends.
+fn cut(why: Cut) -> io::Error {
+    telemetry::cut(why);
+    match why {
+        Cut::LongHead | Cut::Flood => io::ErrorKind::InvalidData.into(),
+        Cut::LateHead | Cut::UntakenAnswer | Cut::Idle => io::ErrorKind::TimedOut.into(),
+    }
+}
+
+/// The framework ends what it has waited for in vain, a first request, without a word to us.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let watch = &self.watch;
+        let is_first = self.protocol == Protocol::Http1 && !watch.has_served.get();
+        if is_first && watch.idle_since.get().elapsed() >= self.limits.head {
+            telemetry::cut(Cut::LateHead);
+        }
     }
 }
 
@@ -414,6 +503,9 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.watch.is_flooded() {
+            return Poll::Ready(Err(cut(Cut::Flood)));
+        }
         if self.read_in_a_row >= self.most_in_a_row() {
             self.read_in_a_row = 0;
             context.waker().wake_by_ref();
@@ -539,6 +631,8 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     fn door(total: usize, per_address: usize) -> Door {
@@ -555,7 +649,7 @@ mod tests {
     }
 
     fn seat(door: &Door, peer: &str) -> Option<Seat> {
-        door.seat(peer.parse().unwrap())
+        door.seat(peer.parse().unwrap()).ok()
     }
 
     #[test]
@@ -595,6 +689,43 @@ mod tests {
             spoilt(&["A: b\r", "\n\r\n\n"]),
             ("A: b\r\n\r\n\n".to_owned(), true)
         );
+    }
+
+    /// Reads what a peer sends until the connection has had enough of it.
+    async fn end_of(connection: &mut Connection) -> io::Error {
+        let mut bytes = [0; 1_024];
+        loop {
+            match connection.read(&mut bytes).await {
+                Ok(length) => assert!(length > 0, "the peer hangs up by itself"),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_of_http_2_that_asks_for_nothing_but_a_sign_of_life_is_ended() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let door = door(1, 1);
+        let seat = seat(&door, "192.0.2.1").unwrap();
+        let mut connection = Connection::new(Stream::Plain(stream), Protocol::Http2, door.limits, seat);
+        let begun = Instant::now();
+        let pings = async {
+            peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+            let mut second = tokio::time::interval(Duration::from_secs(1));
+            loop {
+                second.tick().await;
+                peer.write_all(b"\0\0\x08\x06\0\0\0\0\0pingpong").await.unwrap();
+            }
+        };
+        let error = tokio::select! {
+            error = end_of(&mut connection) => error,
+            () = pings => unreachable!("it has no end"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let allowed = door.limits.keep_alive + door.limits.head;
+        assert!(begun.elapsed() >= allowed && begun.elapsed() < allowed + Duration::from_secs(2));
     }
 
     #[test]

@@ -47,6 +47,8 @@ const TWO_YEARS_OF_HTTPS: &str = "max-age=63072000; includeSubDomains";
 
 /// Headers longer than this are refused, in bytes; over HTTP/2 a few on the wire can be very many in memory.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// What a field is taken to cost besides its name and value (RFC 9113 section 6.5.2).
+const FIELD_BYTES: usize = 32;
 
 /// What the edge goes by.
 pub(super) struct Rules {
@@ -133,12 +135,7 @@ where
                     wire::server_error()
                 }
                 Err(_late) => {
-                    let correlation_id = mark.correlation_id();
-                    tracing::warn!(
-                        event_type = "request_timeout",
-                        correlation_id,
-                        "no answer in time"
-                    );
+                    telemetry::late(mark.correlation_id());
                     wire::unavailable(OUTAGE_RETRY_AFTER)
                 }
             };
@@ -162,7 +159,7 @@ fn answer_without_handler(request: &ServiceRequest, mark: &Mark, cors: &Cors) ->
 fn head_bytes(request: &ServiceRequest) -> usize {
     let fields = request.headers().iter();
     let length: usize = fields
-        .map(|(name, value)| name.as_str().len() + value.len())
+        .map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len())
         .sum();
     length + request.uri().path().len() + request.uri().query().map_or(0, str::len)
 }
@@ -192,6 +189,9 @@ impl Mark {
     }
 
     fn put_on(&self, mut response: HttpResponse) -> HttpResponse {
+        if let Some(going) = &self.going {
+            going.note_answer();
+        }
         self.put_headers_on(response.headers_mut());
         let kept = (self.unread.clone(), self.going.clone());
         match kept {

@@ -37,6 +37,7 @@ mod discovery;
 mod edge;
 mod fallback;
 pub mod form;
+mod frames;
 pub mod incoming;
 mod intake;
 mod introspect;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::TelemetryError;
+use super::{Cut, TelemetryError, TurnedAway};
 
 pub(super) const REQUESTS: &str = "auth_token_requests_total";
 pub(super) const DURATION: &str = "auth_token_request_duration_seconds";
@@ -26,6 +26,9 @@ pub(super) const PAST_THE_FLOOR: &str = "auth_failed_logins_past_floor_total";
 pub(super) const PANICS: &str = "auth_http_panics_total";
 pub(super) const HOUSEKEEPING_DELETED: &str = "auth_housekeeping_deleted_total";
 pub(super) const LOG_LINES_DROPPED: &str = "auth_log_lines_dropped_total";
+pub(super) const CONNECTIONS_REFUSED: &str = "auth_http_connections_refused_total";
+pub(super) const CONNECTIONS_CUT: &str = "auth_http_connections_cut_total";
+pub(super) const REQUESTS_LATE: &str = "auth_http_requests_late_total";
 pub(super) const CERTIFICATE_EXPIRES_AT: &str = "auth_tls_certificate_expiry_timestamp_seconds";
 const BUILD: &str = "auth_build_info";
 
@@ -117,6 +120,18 @@ fn describe() {
         LOG_LINES_DROPPED,
         "Log lines dropped because their writer was behind."
     );
+    metrics::describe_counter!(
+        CONNECTIONS_REFUSED,
+        "Connections that were not let in: all are taken, the address has its share, TLS was not agreed on."
+    );
+    metrics::describe_counter!(
+        CONNECTIONS_CUT,
+        "Connections that were ended because of their client, by what it did or did not do."
+    );
+    metrics::describe_counter!(
+        REQUESTS_LATE,
+        "Requests that got no answer within REQUEST_TIMEOUT."
+    );
     metrics::describe_gauge!(
         CERTIFICATE_EXPIRES_AT,
         "When the certificate that is shown ends, in seconds since 1970; absent where plain HTTP is served."
@@ -129,9 +144,16 @@ fn describe() {
         SATURATED,
         PAST_THE_FLOOR,
         PANICS,
+        REQUESTS_LATE,
         LOG_LINES_DROPPED,
     ] {
         metrics::counter!(name).absolute(0);
+    }
+    for why in TurnedAway::ALL {
+        metrics::counter!(CONNECTIONS_REFUSED, "reason" => why.as_str()).absolute(0);
+    }
+    for why in Cut::ALL {
+        metrics::counter!(CONNECTIONS_CUT, "reason" => why.as_str()).absolute(0);
     }
     metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
