@@ -161,8 +161,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let reason = GrantFault::ForeignClient;
-        self.record(AuditEvent::TokenInvalid { reason, session_id })
-            .await?;
+        self.record_refused_token(reason, session_id).await?;
         Err(Refusal::InvalidGrant(reason).into())
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use crate::device::DeviceId;
-use crate::id::UserId;
+use crate::id::{SessionId, UserId};
 use crate::time::{Seconds, Timestamp};
 use crate::user::Login;
 
@@ -26,6 +26,8 @@ pub enum CounterKey {
     FailuresBy(DeviceId),
     /// Refresh grants from a network.
     RefreshesFrom(NetworkKey),
+    /// Refused tokens of a session that the audit trail tells of.
+    RefusalsOf(SessionId),
 }
 
 impl CounterKey {
@@ -39,6 +41,7 @@ impl CounterKey {
             Self::LoginsBy(_) => Limit::LoginsByDevice,
             Self::FailuresBy(_) => Limit::FailuresByDevice,
             Self::RefreshesFrom(_) => Limit::RefreshesByAddress,
+            Self::RefusalsOf(_) => Limit::RefusalsBySession,
         }
     }
 }
@@ -60,6 +63,8 @@ crate::name::named! {
         FailuresByDevice = "failures_by_device",
         /// Refresh grants from a network.
         RefreshesByAddress = "refreshes_by_address",
+        /// Refused tokens of a session that the audit trail tells of.
+        RefusalsBySession = "refusals_by_session",
     } expected "the name of a limit"
 }
 
@@ -367,6 +372,14 @@ impl Limits {
             MINUTE,
         )]
     }
+}
+
+/// So many refused tokens of one session are told of by the audit trail in an hour. Whoever holds a single dead token
+/// may present it as often as refreshing is allowed, and would fill the disk with rows that say the same.
+pub const fn told_refusals(session: SessionId) -> Counter {
+    const MOST: u32 = 5;
+    const WINDOW: Seconds = Seconds::new(3_600);
+    rate(CounterKey::RefusalsOf(session), MOST, WINDOW)
 }
 
 const fn rate(key: CounterKey, limit: u32, window: Seconds) -> Counter {

@@ -15,11 +15,11 @@ use crate::ports::{
     AccessTokens, AuditTrail, Clients, Clock, PasswordHasher, Random, Sessions, Throttle, TokenSigner,
     Unavailable, Users,
 };
-use crate::refusal::Refusal;
+use crate::refusal::{GrantFault, Refusal};
 use crate::request::{Grant, TokenRequest};
 use crate::scope::Scope;
 use crate::session::Successor;
-use crate::throttle::{Counter, CounterKind, Limits, NetworkKey, Room, Verdict};
+use crate::throttle::{self, Counter, CounterKind, Limits, NetworkKey, Room, Verdict};
 use crate::time::{Seconds, Timestamp};
 
 /// Issues tokens: the rules of this crate, wired to the ports.
@@ -303,6 +303,22 @@ impl Walk<'_> {
     pub(crate) async fn pass(&self, counters: &[Counter], login: &str) -> Result<(), Halt> {
         let verdict = self.service.ports.throttle.hit(counters, self.now).await;
         self.heed(verdict, Some(login)).await
+    }
+
+    /// Tells the audit trail of a token that was refused, unless it has been told of that session's often enough.
+    pub(crate) async fn record_refused_token(
+        &self,
+        reason: GrantFault,
+        session_id: Option<SessionId>,
+    ) -> Result<(), Unavailable> {
+        if let Some(session) = session_id {
+            let counter = throttle::told_refusals(session);
+            let verdict = self.service.ports.throttle.hit(&[counter], self.now).await;
+            if !verdict.is_allowed() {
+                return Ok(());
+            }
+        }
+        self.record(AuditEvent::TokenInvalid { reason, session_id }).await
     }
 
     async fn heed(&self, verdict: Verdict, login: Option<&str>) -> Result<(), Halt> {

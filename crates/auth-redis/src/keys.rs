@@ -38,6 +38,7 @@ fn parts(key: CounterKey) -> (&'static str, Vec<u8>) {
         CounterKey::FailuresFor(account) => ("failures for", account.as_bytes().to_vec()),
         CounterKey::LoginsBy(device) => ("logins by", device.as_bytes().to_vec()),
         CounterKey::FailuresBy(device) => ("failures by", device.as_bytes().to_vec()),
+        CounterKey::RefusalsOf(session) => ("refusals of", session.as_uuid().as_bytes().to_vec()),
     }
 }
 
@@ -55,7 +56,7 @@ mod tests {
     use auth_domain::device::DeviceId;
     use auth_domain::throttle::{AccountKey, NetworkKey};
     use auth_domain::user::Login;
-    use auth_testkit::SeededRandom;
+    use auth_testkit::{SeededRandom, build};
 
     use super::*;
 
@@ -70,6 +71,7 @@ mod tests {
             CounterKey::FailuresFor(account),
             CounterKey::LoginsBy(device),
             CounterKey::FailuresBy(device),
+            CounterKey::RefusalsOf(build::session_id("session")),
         ];
         for network in networks {
             keys.extend([

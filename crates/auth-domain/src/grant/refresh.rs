@@ -149,11 +149,7 @@ impl Walk<'_> {
     }
 
     async fn refuse_token<T>(&self, reason: GrantFault, claims: &RefreshClaims) -> Result<T, Halt> {
-        self.record(AuditEvent::TokenInvalid {
-            reason,
-            session_id: Some(claims.sid),
-        })
-        .await?;
+        self.record_refused_token(reason, Some(claims.sid)).await?;
         Err(Refusal::InvalidGrant(reason).into())
     }
 }

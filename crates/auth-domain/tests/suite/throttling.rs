@@ -230,6 +230,10 @@ fn each_counter_has_the_name_of_its_limit() {
         (CounterKey::LoginsBy(device), "logins_by_device"),
         (CounterKey::FailuresBy(device), "failures_by_device"),
         (CounterKey::RefreshesFrom(from), "refreshes_by_address"),
+        (
+            CounterKey::RefusalsOf(build::session_id("session")),
+            "refusals_by_session",
+        ),
     ] {
         assert_eq!(key.limit().as_str(), name);
     }

@@ -138,7 +138,10 @@ impl Company {
         let Some(others) = self.instances.checked_sub(1).filter(|others| *others > 0) else {
             return left;
         };
-        let is_guess = !matches!(counter.key, CounterKey::RefreshesFrom(_));
+        let is_guess = !matches!(
+            counter.key,
+            CounterKey::RefreshesFrom(_) | CounterKey::RefusalsOf(_)
+        );
         if is_guess && now < self.since.plus(counter.window) {
             left.min(self.instances / others)
         } else {
@@ -192,7 +195,7 @@ pub(super) struct News {
 struct Shelves {
     /// Networks, for the price of a packet from each.
     networks: Counts,
-    /// The same for refreshing.
+    /// The same for refreshing, and what is refused of it.
     refreshes: Counts,
     /// Accounts, for the price of a hash each.
     accounts: Counts,
@@ -214,7 +217,7 @@ impl Shelves {
     fn of(&mut self, key: CounterKey) -> &mut Counts {
         match key {
             CounterKey::LoginsFrom(_) | CounterKey::FailuresFrom(_) => &mut self.networks,
-            CounterKey::RefreshesFrom(_) => &mut self.refreshes,
+            CounterKey::RefreshesFrom(_) | CounterKey::RefusalsOf(_) => &mut self.refreshes,
             CounterKey::LoginsFor(_)
             | CounterKey::FailuresFor(_)
             | CounterKey::LoginsBy(_)

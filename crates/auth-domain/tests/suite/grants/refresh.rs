@@ -93,6 +93,29 @@ async fn a_second_use_is_refused_and_kills_the_chain_for_both() {
 }
 
 #[tokio::test]
+async fn the_trail_tells_of_a_dead_token_five_times_an_hour() {
+    let bed = TestBed::default();
+    let dead = bed.sign_in().await.tokens.refresh;
+    granted(bed.refresh(dead.expose()).await);
+    refused(bed.refresh(dead.expose()).await);
+    let other = bed.sign_in().await.tokens.refresh;
+    let rows = || bed.store.audit_trail().len();
+    for told in [5, 0] {
+        let before = rows();
+        for _ in 0..20 {
+            let refusal = refused(bed.refresh(dead.expose()).await);
+            assert_eq!(refusal, Refusal::InvalidGrant(GrantFault::Revoked));
+        }
+        assert_eq!(rows() - before, told);
+    }
+    let before = rows();
+    granted(bed.refresh(other.expose()).await);
+    bed.clock.advance(Seconds::new(3_600));
+    refused(bed.refresh(dead.expose()).await);
+    assert_eq!(rows() - before, 2);
+}
+
+#[tokio::test]
 async fn where_the_policy_says_so_a_reuse_ends_every_chain_of_the_user_at_the_client() {
     let mut bed = TestBed::default();
     bed.policy.reuse_revokes = ReuseRevokes::UserClient;
