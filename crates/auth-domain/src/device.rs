@@ -15,12 +15,13 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::id::UserId;
 use crate::ports::Random;
-use crate::secret::{DeviceToken, random_hex};
+use crate::secret::{DeviceToken, PasswordHash, random_hex};
 use crate::time::{Seconds, Timestamp};
+use crate::user::User;
 
 /// The layout of a note; another one gets another number.
 const VERSION: u8 = 1;
-const NOTE_BYTES: usize = 1 + 16 + 16 + 8;
+const NOTE_BYTES: usize = 1 + 16 + 16 + 16 + 8;
 const SEAL_BYTES: usize = 32;
 
 /// A device, as far as limits go: a random name, drawn when somebody first signed in from it.
@@ -123,6 +124,25 @@ fn digit(character: char) -> Option<u8> {
     character.to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
+/// Which password somebody signed in by: a note ends with it, so that notes gathered by whoever had the password are
+/// worth nothing once it has been changed. Made of the stored hash, whose salt makes it another each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordMark([u8; 16]);
+
+impl PasswordMark {
+    /// The mark of a stored hash.
+    pub fn of(hash: &PasswordHash) -> Self {
+        let digest = Sha256::new_with_prefix(b"device\0")
+            .chain_update(hash.expose())
+            .finalize();
+        let mut mark = [0_u8; 16];
+        for (to, from) in mark.iter_mut().zip(digest) {
+            *to = from;
+        }
+        Self(mark)
+    }
+}
+
 /// What a note says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownDevice {
@@ -130,6 +150,8 @@ pub struct KnownDevice {
     pub id: DeviceId,
     /// Who has signed in from it.
     pub user_id: UserId,
+    /// By which password.
+    pub password: PasswordMark,
     /// The second at which the note ceases to be believed.
     pub expires_at: Timestamp,
 }
@@ -141,6 +163,11 @@ impl KnownDevice {
         let seal = secret.seal(&bytes).finalize().into_bytes();
         bytes.extend_from_slice(&seal);
         DeviceToken::new(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// Whether this is a device of this very user, who has not changed the password since.
+    pub fn is_of(&self, user: &User) -> bool {
+        self.user_id == user.id && self.password == PasswordMark::of(&user.password_hash)
     }
 
     /// Reads a note, where the seal is ours and its time has not come. The seal is compared in constant time.
@@ -159,6 +186,7 @@ impl KnownDevice {
         note.push(VERSION);
         note.extend_from_slice(self.user_id.as_uuid().as_bytes());
         note.extend_from_slice(self.id.as_bytes());
+        note.extend_from_slice(&self.password.0);
         note.extend_from_slice(&self.expires_at.unix_seconds().to_be_bytes());
         note
     }
@@ -167,10 +195,12 @@ impl KnownDevice {
         let (version, rest) = note.split_first()?;
         let (user, rest) = rest.split_first_chunk::<16>()?;
         let (id, rest) = rest.split_first_chunk::<16>()?;
+        let (password, rest) = rest.split_first_chunk::<16>()?;
         let (expires_at, _) = rest.split_first_chunk::<8>()?;
         (*version == VERSION).then(|| Self {
             id: DeviceId(*id),
             user_id: UserId::from_uuid(Uuid::from_bytes(*user)),
+            password: PasswordMark(*password),
             expires_at: Timestamp::from_unix_seconds(i64::from_be_bytes(*expires_at)),
         })
     }

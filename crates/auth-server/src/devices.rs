@@ -123,7 +123,7 @@ mod tests {
     use std::sync::Barrier;
     use std::thread;
 
-    use auth_domain::device::KnownDevice;
+    use auth_domain::device::{KnownDevice, PasswordMark};
     use auth_testkit::build;
     use auth_testkit::clock::START;
 
@@ -134,6 +134,7 @@ mod tests {
         let device = KnownDevice {
             id: auth_domain::device::DeviceId::generate(&auth_testkit::random::SeededRandom::default()),
             user_id: build::user_id(build::ALICE),
+            password: PasswordMark::of(&build::user(build::ALICE).password_hash),
             expires_at: START,
         };
         device.seal(secret).expose().to_owned()

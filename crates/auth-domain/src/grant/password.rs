@@ -2,7 +2,7 @@
 
 use crate::audit::AuditEvent;
 use crate::client::Client;
-use crate::device::{DeviceId, DeviceNote, KnownDevice};
+use crate::device::{DeviceId, DeviceNote, KnownDevice, PasswordMark};
 use crate::id::{Jti, RowId, SessionId, UserId};
 use crate::ports::{Hashed, Verified};
 use crate::refusal::{GrantFault, Refusal};
@@ -51,10 +51,10 @@ impl Walk<'_> {
             .admit(client, user, &scope, is_outdated.then_some(password))
             .await
         {
-            Ok(Some(tokens)) => {
+            Ok(Some((tokens, password))) => {
                 self.pardon(&guess.was_right()).await;
                 Ok(TokenSet {
-                    device: self.note_for(user_id, guess.budget),
+                    device: self.note_for(user_id, password, guess.budget),
                     ..tokens
                 })
             }
@@ -77,19 +77,22 @@ impl Walk<'_> {
         }
     }
 
-    /// Opens a session for a user whose password was right; `None` where the account has changed since.
+    /// Opens a session for a user whose password was right, and says which that is now, since it may have been hashed
+    /// anew; `None` where the account has changed since.
     async fn admit(
         &mut self,
         client: &Client,
         user: User,
         scope: &Scope,
         outdated: Option<&Password>,
-    ) -> Result<Option<TokenSet>, Halt> {
+    ) -> Result<Option<(TokenSet, PasswordMark)>, Halt> {
         let rehashed = match outdated {
             Some(password) => self.rehash(password).await?,
             None => None,
         };
-        self.open_session(client, user, scope, rehashed).await
+        let password = PasswordMark::of(rehashed.as_ref().unwrap_or(&user.password_hash));
+        let tokens = self.open_session(client, user, scope, rehashed).await?;
+        Ok(tokens.map(|tokens| (tokens, password)))
     }
 
     /// Ends a login that our own trouble has stopped: an outage is nobody's failed guess, and must not lock anybody
@@ -111,7 +114,7 @@ impl Walk<'_> {
     fn guess(&self, found: Option<&User>, login: &Login, device: Option<KnownDevice>) -> Guess {
         let unknown = || AccountKey::of_unknown(login);
         let account = || found.map_or_else(unknown, |user| AccountKey::of_user(user.id));
-        let own = device.filter(|device| found.is_some_and(|user| user.id == device.user_id));
+        let own = device.filter(|device| found.is_some_and(|user| device.is_of(user)));
         Guess {
             budget: own.map_or_else(|| Budget::Account(account()), |device| Budget::Device(device.id)),
             network: self.network(),
@@ -127,7 +130,7 @@ impl Walk<'_> {
 
     /// A new note for the device that somebody has just signed in from; a known one keeps its name, and with that its
     /// counters.
-    fn note_for(&self, user_id: UserId, budget: Budget) -> Option<DeviceNote> {
+    fn note_for(&self, user_id: UserId, password: PasswordMark, budget: Budget) -> Option<DeviceNote> {
         let policy = self.service.policy.devices.as_ref()?;
         let id = match budget {
             Budget::Account(_) => DeviceId::generate(&*self.service.ports.random),
@@ -136,6 +139,7 @@ impl Walk<'_> {
         let device = KnownDevice {
             id,
             user_id,
+            password,
             expires_at: self.now.whole_second().plus(policy.lifetime),
         };
         Some(DeviceNote {

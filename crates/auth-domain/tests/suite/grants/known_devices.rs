@@ -3,15 +3,17 @@
 use std::net::IpAddr;
 
 use auth_domain::context::RequestContext;
-use auth_domain::device::{DeviceId, DevicePolicy, DeviceSecret, KnownDevice};
+use auth_domain::device::{DeviceId, DevicePolicy, DeviceSecret, KnownDevice, PasswordMark};
 use auth_domain::refusal::{GrantFault, Refusal};
 use auth_domain::request::TokenRequest;
-use auth_domain::secret::DeviceToken;
+use auth_domain::secret::{DeviceToken, PasswordHash};
 use auth_domain::throttle::{AccountKey, Budget, CounterKey, NetworkKey};
 use auth_domain::time::Seconds;
 use auth_domain::token_service::{Answer, Outcome};
+use auth_domain::user::User;
 use auth_testkit::bed::granted;
 use auth_testkit::clock::START;
+use auth_testkit::fake::FakeHasher;
 use auth_testkit::{TestBed, build};
 use rstest::rstest;
 
@@ -97,6 +99,18 @@ async fn a_good_sign_in_hands_out_a_note_about_the_user_and_a_new_device() {
     assert_eq!(device.expires_at, START.whole_second().plus(DAY));
     let other = device_of(&note_of(owner(&bed, None).await));
     assert_ne!(other.id, device.id);
+}
+
+#[tokio::test]
+async fn a_note_is_about_the_hash_that_the_sign_in_has_left() {
+    let bed = bed();
+    bed.store.put_user(User {
+        password_hash: FakeHasher::outdated_hash_of(build::ALICE_PASSWORD),
+        ..build::user(build::ALICE)
+    });
+    let first = note_of(owner(&bed, None).await);
+    let second = note_of(owner(&bed, Some(&first)).await);
+    assert_eq!(device_of(&second).id, device_of(&first).id);
 }
 
 #[tokio::test]
@@ -233,6 +247,7 @@ async fn failures_from_a_known_device_count_for_its_network() {
 #[derive(Debug, Clone, Copy)]
 enum Useless {
     Expired,
+    OfAnotherPassword,
     OfAnotherUser,
     OfAnotherServer,
     Garbage,
@@ -242,12 +257,17 @@ fn useless(which: Useless) -> DeviceToken {
     let good = KnownDevice {
         id: DeviceId::generate(&auth_testkit::random::SeededRandom::default()),
         user_id: build::user_id(build::ALICE),
+        password: PasswordMark::of(&build::user(build::ALICE).password_hash),
         expires_at: START.whole_second().plus(DAY),
     };
     let (device, secret) = match which {
         Useless::Expired => {
             let expires_at = START.whole_second();
             (KnownDevice { expires_at, ..good }, secret())
+        }
+        Useless::OfAnotherPassword => {
+            let password = PasswordMark::of(&PasswordHash::new("another".to_owned()));
+            (KnownDevice { password, ..good }, secret())
         }
         Useless::OfAnotherUser => {
             let user_id = build::user_id("bob");
@@ -261,6 +281,7 @@ fn useless(which: Useless) -> DeviceToken {
 
 #[rstest]
 #[case(Useless::Expired)]
+#[case(Useless::OfAnotherPassword)]
 #[case(Useless::OfAnotherUser)]
 #[case(Useless::OfAnotherServer)]
 #[case(Useless::Garbage)]
