@@ -316,10 +316,22 @@ fn count(answer: &Answer, status: u16, took: Duration) {
     }
 }
 
+/// Why a sign-in failed, as far as whoever reads the metrics may know it: they tell no more than the answer about who
+/// exists. The log and the audit trail know which it was.
+const fn public_reason(fault: GrantFault) -> &'static str {
+    match fault {
+        GrantFault::UnknownUser
+        | GrantFault::WrongPassword
+        | GrantFault::UserInactive
+        | GrantFault::Overtaken => "invalid_credentials",
+        other => other.as_str(),
+    }
+}
+
 fn count_refusal(refusal: Refusal, facts: &Facts, grant_type: &'static str) {
     match refusal {
         Refusal::InvalidGrant(fault) if facts.grant_type == Some(GrantType::Password) => {
-            metrics::counter!(meters::FAILED_LOGINS, "reason" => fault.as_str()).increment(1);
+            metrics::counter!(meters::FAILED_LOGINS, "reason" => public_reason(fault)).increment(1);
         }
         Refusal::Locked { .. } => {
             metrics::counter!(meters::FAILED_LOGINS, "reason" => "locked").increment(1);

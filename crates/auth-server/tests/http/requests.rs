@@ -188,7 +188,7 @@ async fn a_login_goes_to_its_end_though_the_client_hangs_up() {
     );
     let metrics = rig.get("/metrics").await.body;
     assert!(
-        metrics.contains(r#"auth_failed_login_attempts_total{reason="wrong_password"} 1"#),
+        metrics.contains(r#"auth_failed_login_attempts_total{reason="invalid_credentials"} 1"#),
         "{metrics}"
     );
 }
