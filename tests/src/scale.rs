@@ -2,6 +2,7 @@
 //! promises in `make test-security`; and the line by which it says how often that was.
 
 use std::env;
+use std::io::{self, Write};
 
 /// The variable that asks for the full figures, by the value `full`.
 pub const SCALE_VARIABLE: &str = "AUTH_E2E_SCALE";
@@ -18,10 +19,26 @@ pub fn times(few: usize, full: usize) -> usize {
 
 /// Says how often something was tried. The numbers of a test are summed up into the table of `make test-security`; a
 /// test that says none counts as one attempt.
+pub fn attempts(number: usize) {
+    say(&format!("attempts={number}"));
+}
+
+/// Says what was measured.
 #[expect(
     clippy::print_stdout,
     reason = "a test tells its runner; there is no other way out of it"
 )]
-pub fn attempts(number: usize) {
-    println!("attempts={number}");
+pub fn say(figures: &str) {
+    println!("{figures}");
+}
+
+/// Says that a test tries less than it should, or nothing, because this machine lacks something. Straight to standard
+/// error, past what a runner keeps to itself of a test that passes.
+///
+/// # Panics
+/// Where the full figures are asked for: they are not reached then.
+pub fn left_out(why: &str) {
+    assert!(!is_full(), "{why}");
+    // Where nobody listens, nobody is told.
+    let _ = writeln!(io::stderr(), "\n*** NOT TRIED: {why} ***");
 }

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const IN_TIME: Duration = Duration::from_secs(15);
 /// How many connections keep the server waiting at once.
 const SLOW: usize = 500;
+/// How often refreshes must be slowed down before it is believed.
+const MEASUREMENTS: usize = 3;
 /// How often a slow client sends a byte.
 const DRIP: Duration = Duration::from_millis(400);
 
@@ -117,11 +119,29 @@ fn sign_in_four(server: &Server) -> Vec<String> {
 fn five_hundred_slow_connections_are_closed_in_time_and_slow_nobody_else() {
     let installation = Installation::new().unlimited();
     let server = installation.start();
+    let mut ratios = Vec::new();
+    for _ in 0..scale::times(1, MEASUREMENTS) {
+        let ratio = slowdown_beside_slow_connections(&server);
+        scale::attempts(SLOW);
+        if ratio <= 2.0 {
+            return;
+        }
+        ratios.push(ratio);
+    }
+    // Among other tests it is these that slow it down.
+    assert!(
+        !scale::is_full(),
+        "p99 of refreshes beside {SLOW} slow connections, as a multiple of the quiet one: {ratios:.2?}"
+    );
+}
+
+/// How many times as long refreshes take beside slow connections, at their p99.
+fn slowdown_beside_slow_connections(server: &Server) -> f64 {
     let address = server.address();
     let span = Duration::from_secs(6);
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let quiet = p99(runtime.block_on(refreshes(address, sign_in_four(&server), span)));
-    let tokens = sign_in_four(&server);
+    let quiet = p99(runtime.block_on(refreshes(address, sign_in_four(server), span)));
+    let tokens = sign_in_four(server);
     let (beside, closed) = runtime.block_on(async move {
         let mut slow = JoinSet::new();
         for number in 0..SLOW {
@@ -133,13 +153,13 @@ fn five_hundred_slow_connections_are_closed_in_time_and_slow_nobody_else() {
     });
     assert_eq!(closed.len(), SLOW);
     let longest = closed.iter().max().unwrap();
-    println!(
-        "p99 of refreshes: quiet {quiet:?}, beside {SLOW} slow connections {beside:?}, ratio {:.2}; the last one closed \
-         after {longest:?}",
-        beside.as_secs_f64() / quiet.as_secs_f64()
-    );
-    scale::attempts(SLOW);
+    let ratio = beside.as_secs_f64() / quiet.as_secs_f64();
+    scale::say(&format!(
+        "p99 of refreshes: quiet {quiet:?}, beside {SLOW} slow connections {beside:?}, ratio {ratio:.2}; the last one \
+         closed after {longest:?}"
+    ));
     assert!(*longest < IN_TIME, "{longest:?}");
+    ratio
 }
 
 /// What the process holds in memory, in MiB.
