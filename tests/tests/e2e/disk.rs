@@ -26,10 +26,11 @@ impl Disk {
     fn mounted() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let done = mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], directory.path());
-        assert!(
-            done || !scale::is_full(),
-            "root's rights are needed to mount a disk"
-        );
+        if !done {
+            scale::left_out(
+                "a disk that is full or read-only, for which one is mounted: that takes root's rights",
+            );
+        }
         done.then(|| Self(directory))
     }
 

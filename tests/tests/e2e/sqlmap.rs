@@ -36,10 +36,7 @@ const FORMS: &[(&str, &str)] = &[
 #[test]
 fn sqlmap_finds_nothing_to_inject_into() {
     let Some(program) = program() else {
-        assert!(
-            !scale::is_full(),
-            "sqlmap is missing: .ci/install test installs it"
-        );
+        scale::left_out("injection by sqlmap, which is missing: .ci/install test installs it");
         return;
     };
     let installation = Installation::new()
