@@ -27,6 +27,8 @@ fn instance(redis: &RedisServer, timeout: Duration) -> Installation {
         .with("AUTH_SERVICE__RATE_LIMIT_PER_IP", "1000000")
         .with("AUTH_SERVICE__BRUTE_FORCE_THRESHOLD_PER_IP", "1000000")
         .with("AUTH_SERVICE__HASHING_QUEUE", "1000")
+        .with("AUTH_SERVICE__HASHING_DEADLINE", "60000")
+        .with("AUTH_SERVICE__REQUEST_TIMEOUT", "120")
 }
 
 /// The value of a metric without labels.
