@@ -13,6 +13,11 @@ use crate::support::{User, assert_refused, everything_in, refresh_until_cut};
 
 const USERS: usize = 8;
 
+/// After how many answers to kill: two rounds of all users at least, and each time at another moment.
+fn moment(round: usize) -> usize {
+    2 * USERS + 3 * (round % 20)
+}
+
 #[test]
 fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9() {
     let installation = Installation::new().unlimited();
@@ -22,7 +27,7 @@ fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9() {
     let mut cut_in_flight = 0;
     let rounds = scale::times(20, 200);
     for round in 0..rounds {
-        users = refresh_until_killed(server, users, FLUTTER, 40 + 7 * (round % 20));
+        users = refresh_until_killed(server, users, FLUTTER, moment(round));
         server = installation.start();
         let client = Client::flutter(server.http());
         let mut database = Database::open(&installation.database());
@@ -126,7 +131,7 @@ fn with_a_retry_window_no_kill_9_signs_anybody_out() {
     let client = Client::new(server.http(), PATIENT);
     let mut users: Vec<User> = (0..USERS).map(|_| User::signed_in(&client)).collect();
     for round in 0..scale::times(5, 20) {
-        users = refresh_until_killed(server, users, PATIENT, 40 + 7 * (round % 20));
+        users = refresh_until_killed(server, users, PATIENT, moment(round));
         server = installation.start();
         let client = Client::new(server.http(), PATIENT);
         for user in &mut users {
