@@ -3,6 +3,7 @@
 use auth_e2e::client::{Client, Tokens};
 use auth_e2e::installation::Installation;
 use auth_e2e::scale;
+use auth_e2e::server::Server;
 
 use crate::database::Database;
 use crate::support::{assert_refused, use_at_once};
@@ -46,21 +47,29 @@ fn every_generation_of_a_long_chain_is_refused_once_consumed() {
 
 #[test]
 fn one_of_64_uses_at_once_succeeds() {
-    one_of_many_uses_at_once_succeeds(64);
+    one_of_many_uses_at_once_succeeds(64, 1);
 }
 
 #[test]
 fn one_of_1000_uses_at_once_succeeds() {
-    one_of_many_uses_at_once_succeeds(1_000);
+    one_of_many_uses_at_once_succeeds(1_000, 1);
 }
 
-fn one_of_many_uses_at_once_succeeds(times: usize) {
+#[test]
+fn one_of_1000_uses_at_once_at_three_instances_over_one_database_succeeds() {
+    one_of_many_uses_at_once_succeeds(1_000, 3);
+}
+
+fn one_of_many_uses_at_once_succeeds(times: usize, instances: usize) {
     let installation = Installation::new().unlimited();
-    let server = installation.start();
-    let client = Client::flutter(server.http());
+    let mut servers = vec![installation.start()];
+    let others: Vec<_> = (1..instances).map(|_| beside(&installation)).collect();
+    servers.extend(others.iter().map(Installation::start));
+    let client = Client::flutter(servers[0].http());
     let Tokens { refresh, .. } = client.admin_tokens();
 
-    let answers = use_at_once(server.address(), &refresh, times);
+    let addresses: Vec<_> = servers.iter().map(Server::address).collect();
+    let answers = use_at_once(&addresses, &refresh, times);
 
     let (granted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(status, _)| *status == 200);
     assert_eq!(granted.len(), 1);
@@ -84,6 +93,17 @@ fn one_of_many_uses_at_once_succeeds(times: usize) {
         1
     );
     scale::attempts(times);
+}
+
+/// Another instance over the same database, with the same keys.
+fn beside(first: &Installation) -> Installation {
+    Installation::new()
+        .unlimited()
+        .with(
+            "AUTH_SERVICE__DB_URL",
+            &format!("sqlite:///{}", first.database().display()),
+        )
+        .with("AUTH_SERVICE__KEYS_DIR", first.keys().to_str().unwrap())
 }
 
 #[test]

@@ -116,13 +116,13 @@ pub(crate) fn refresh_until_cut(
     })
 }
 
-/// The statuses of many uses of one refresh token, all sent before any answer is read.
-pub(crate) fn use_at_once(address: SocketAddr, refresh_token: &str, times: usize) -> Vec<(u16, String)> {
-    let request = wire::token_request(address, &wire::refresh_form(FLUTTER, refresh_token));
+/// The answers to many uses of one refresh token, by servers in turn, all sent before any answer is read.
+pub(crate) fn use_at_once(servers: &[SocketAddr], refresh_token: &str, times: usize) -> Vec<(u16, String)> {
+    let request = wire::token_request(servers[0], &wire::refresh_form(FLUTTER, refresh_token));
     runtime().block_on(async move {
         let mut connections = Vec::with_capacity(times);
-        for _ in 0..times {
-            connections.push(Connection::open(address).await.unwrap());
+        for address in servers.iter().cycle().take(times) {
+            connections.push(Connection::open(*address).await.unwrap());
         }
         for connection in &mut connections {
             connection.send(&request).await.unwrap();
