@@ -93,6 +93,7 @@ fn undecorated(text: &[char], start: usize, end: usize) -> Option<&[char]> {
     (surprises(before) + surprises(behind) <= MOST_DECORATION).then_some(core)
 }
 
+/// A letter is none: a name with a letter added may be another name, and a word within a passphrase would be found.
 fn is_decoration(character: char) -> bool {
     !character.is_alphabetic()
 }

@@ -75,12 +75,12 @@ pub enum PasswordFault {
     NoSpecial,
     /// The user's own name or address, or either with the usual decoration.
     #[error(
-        "a password is not the user name or the e-mail address, nor either with a few characters added or exchanged"
+        "a password is not the user name or the e-mail address, nor either with digits or signs added or letters exchanged"
     )]
     OwnName,
     /// Among the first that a guesser tries.
     #[error(
-        "a password is none that many people use, nor one of those with a few characters added or exchanged"
+        "a password is none that many people use, nor one of those with digits or signs added or letters exchanged"
     )]
     Common,
 }
