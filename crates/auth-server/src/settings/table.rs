@@ -138,7 +138,7 @@ use Support::{Ready, Refused};
 settings! {
     Environment "ENVIRONMENT" Server Open Ready;
         takes "`development`, `test`, `staging` or `production`"; default Value("development");
-        "Where the server runs. `production` refuses to start on settings that are unsafe in earnest, such as plain HTTP without `TRUSTED_PROXIES`. Read without the prefix too."
+        "Where the server runs. `production` refuses to start on settings that are unsafe in earnest, such as plain HTTP without `TRUSTED_PROXIES`, or `JWT_ISSUER` left unset; and what signs in, refreshes, revokes or introspects has to come over HTTPS. Read without the prefix too."
     Host "HOST" Server Open Ready;
         takes "an IP address, or `localhost`"; default Value("127.0.0.1");
         "The address to listen on. `0.0.0.0` is every IPv4 address of the machine."
@@ -150,7 +150,7 @@ settings! {
         "A prefix under which every route is served as well, for clients whose base URL ends in one."
     TrustedProxies "TRUSTED_PROXIES" Server Open Ready;
         takes "networks such as `10.0.0.0/8`, separated by commas"; default Unset("nobody is trusted");
-        "The proxies before this server. What they say about where a request came from is believed; what anybody else says is not."
+        "The proxies before this server. What they say about where a request came from is believed; what anybody else says is not. Whole networks: `10.0.0.1/8` is refused."
     ClientAddressHeader "CLIENT_ADDRESS_HEADER" Server Open Ready;
         takes "`x-forwarded-for` or `forwarded`"; default Value("x-forwarded-for");
         "The one header that trusted proxies write the client's address into: `X-Forwarded-For` with `X-Forwarded-Proto`, or `Forwarded` (RFC 7239). The other one is not read, since a proxy passes it on as the client wrote it."
@@ -162,7 +162,7 @@ settings! {
         "How long a shutdown waits for requests that have begun."
     RequestTimeout "REQUEST_TIMEOUT" Server Open Ready;
         takes "seconds, 1 to 300"; default Value("10");
-        "How long a request may go without an answer before that is 503. What it has begun is carried to its end all the same. More than `HASHING_DEADLINE` and `FAILED_LOGIN_FLOOR` together."
+        "How long a request may go without an answer before that is 503. A sign-in, a refresh or a revocation that has been begun is waited for, and never begun by the database later than half of it. More than `HASHING_DEADLINE` and `FAILED_LOGIN_FLOOR` together."
     MaxConnections "MAX_CONNECTIONS" Server Open Ready;
         takes "1 to 1000000"; default Value("10000");
         "How many connections may be open; one more is closed at once."
@@ -177,7 +177,7 @@ settings! {
         "The private key of that certificate, of mode 0600 or 0640."
     CorsAllowedOrigins "CORS_ALLOWED_ORIGINS" Server Open Ready;
         takes "origins such as `https://app.example.com`, separated by commas, or `*`"; default Unset("none");
-        "The origins whose pages may call the server from a browser, and send it cookies. `*` is every origin, without cookies, and not for production."
+        "The origins whose pages may call the server from a browser, and send it cookies (`fetch` with `credentials: 'include'`). The cookie of a known device is `SameSite=Strict`: it comes with them only from pages of the server's own site, such as `https://app.example.com` for `https://auth.example.com`; pages of another site sign in as unknown devices. `*` is every origin, without cookies, and not for production."
 
     DbUrl "DB_URL" Storage Url Ready;
         takes "`sqlite:///FILE` (`sqlite:////FILE` is absolute)"; default Value("sqlite:///data/auth.db");
@@ -206,7 +206,7 @@ settings! {
 
     JwtIssuer "JWT_ISSUER" Tokens Open Ready;
         takes "an http or https URL without query and fragment, its path of letters, digits, `-`, `_`, `.` and `~`"; default Value("https://auth.codelab.local");
-        "The issuer: the `iss` of every token, and the base of the metadata's addresses."
+        "The issuer: the `iss` of every token, and the base of the metadata's addresses. `production` wants it set: tokens of another issuer are refused, so all die when it is set later."
     JwtAudience "JWT_AUDIENCE" Tokens Open Ready;
         takes "a text"; default Value("codelab-api");
         "The `aud` of access tokens."
