@@ -253,9 +253,14 @@ pub fn bind(listen: &Listen) -> Result<TcpListener, StartError> {
 /// # Errors
 /// Where it can't be opened.
 pub fn open_store(settings: &Settings) -> Result<Store, OpenError> {
+    let defaults = StoreOptions::default();
+    // What is late is not begun, so that a request that is told to come again has changed nothing.
+    let half = settings.listen.request_timeout / 2;
     let options = StoreOptions {
         readers: settings.database.readers,
-        ..StoreOptions::default()
+        busy_timeout: defaults.busy_timeout.min(half),
+        patience: defaults.patience.min(half),
+        ..defaults
     };
     auth_storage::open(&settings.database.url, options)
 }

@@ -29,6 +29,8 @@ pub struct StoreOptions {
     pub queue: usize,
     /// How long to wait for a lock that another process holds.
     pub busy_timeout: Duration,
+    /// How long a write may wait in the queue; one that has waited for longer is not carried out, and unavailable.
+    pub patience: Duration,
 }
 
 impl Default for StoreOptions {
@@ -37,6 +39,7 @@ impl Default for StoreOptions {
             readers: 4,
             queue: 4_096,
             busy_timeout: Duration::from_secs(5),
+            patience: Duration::from_secs(5),
         }
     }
 }

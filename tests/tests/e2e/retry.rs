@@ -10,6 +10,8 @@ use auth_e2e::client::{Client, Tokens};
 use auth_e2e::http::Http;
 use auth_e2e::installation::Installation;
 use auth_e2e::scale;
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 
 use crate::clocks::Clock;
@@ -30,6 +32,33 @@ fn patient_client(installation: &Installation) {
     let arguments: Vec<&str> = create.split_whitespace().collect();
     let created = installation.run(&arguments, "").unwrap();
     assert!(created.status.success(), "{}", everything_in(&created));
+}
+
+#[test]
+fn a_refresh_that_the_store_is_too_late_for_has_consumed_nothing() {
+    let installation = Installation::new()
+        .with("AUTH_SERVICE__REQUEST_TIMEOUT", "1")
+        .with("AUTH_SERVICE__HASHING_DEADLINE", "400");
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    let tokens = client.admin_tokens();
+    let mut other = SqliteConnection::establish(installation.database().to_str().unwrap()).unwrap();
+    other
+        .batch_execute("PRAGMA busy_timeout = 10000; BEGIN IMMEDIATE")
+        .unwrap();
+    let late = client.refresh(&tokens.refresh);
+    assert_eq!(late.status, 503, "{}", late.text());
+    other.batch_execute("ROLLBACK").unwrap();
+    // At once: what was late would be carried out now, were it still queued.
+    let again = client.refresh(&tokens.refresh);
+    assert_eq!(again.status, 200, "{}", again.text());
+    let metrics = server.http().get("/metrics").unwrap().text();
+    for (status, count) in [("503", 1), ("200", 1)] {
+        let line = format!(
+            "auth_token_requests_total{{grant_type=\"refresh_token\",status=\"{status}\"}} {count}\n"
+        );
+        assert!(metrics.contains(&line), "{metrics}");
+    }
 }
 
 /// The one file in which all windows of an application keep their refresh token.

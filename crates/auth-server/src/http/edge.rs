@@ -4,6 +4,7 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use auth_domain::ports::Random;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use super::client_address::Trust;
@@ -117,9 +119,9 @@ where
         let service = Rc::clone(&self.service);
         // What a panic leaves behind is dropped with the request: the services' own locks recover from poison.
         let work = AssertUnwindSafe(async move { service.call(request).await }).catch_unwind();
-        let work = timeout(self.rules.request_timeout, work);
+        let limit = self.rules.request_timeout;
         Box::pin(async move {
-            let answer = match work.await {
+            let answer = match in_time(work, limit, &mark.incoming).await {
                 Ok(Ok(Ok(response))) => {
                     let (request, response) = response.into_parts();
                     let response = mark.put_on(response.map_into_boxed_body());
@@ -141,6 +143,21 @@ where
             };
             Err(Unanswered { mark, answer }.into())
         })
+    }
+}
+
+/// What work comes to within a time, or later where it has begun to change things: to be told that nothing was done is
+/// to do it again, and who shows a consumed refresh token again is signed out. The parts that such work waits for have
+/// limits of their own.
+async fn in_time<T>(
+    work: impl Future<Output = T>,
+    limit: Duration,
+    incoming: &Incoming,
+) -> Result<T, Elapsed> {
+    let mut work = pin!(work);
+    match timeout(limit, &mut work).await {
+        Err(_late) if incoming.is_begun.get() => Ok(work.await),
+        outcome => outcome,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is known about a request besides its content: where it came from, and by which name it is talked about.
 
+use std::cell::Cell;
+
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, USER_AGENT};
 use auth_domain::context::RequestContext;
@@ -23,6 +25,8 @@ pub struct Incoming {
     pub trace_id: Option<String>,
     /// Whether the request came over HTTPS.
     pub is_secure: bool,
+    /// Whether something has been begun for it that may change things: then nobody is told that nothing has been done.
+    pub is_begun: Cell<bool>,
 }
 
 impl Incoming {
@@ -44,6 +48,7 @@ impl Incoming {
                 .and_then(|value| trace_id(value.as_bytes())),
             is_secure: connections::is_tls(request.request())
                 || origin.is_some_and(|origin| origin.is_secure),
+            is_begun: Cell::new(false),
         }
     }
 }

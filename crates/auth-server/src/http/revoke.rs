@@ -51,7 +51,10 @@ pub(super) async fn revoke(
     let stopwatch = Stopwatch::start();
     let incoming = incoming.into_inner();
     match intake::about_token(request.headers(), body).await {
-        Ok(request) => intake::to_the_end(carry_out(request, incoming, state, stopwatch)).await,
+        Ok(request) => {
+            incoming.is_begun.set(true);
+            intake::to_the_end(carry_out(request, incoming, state, stopwatch)).await
+        }
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }
 }

@@ -59,7 +59,10 @@ pub(super) async fn issue(
     let stopwatch = Stopwatch::start();
     let incoming = incoming.into_inner();
     match parse(request.headers(), body, &incoming).await {
-        Ok(request) => intake::to_the_end(carry_out(request, incoming, state, stopwatch)).await,
+        Ok(request) => {
+            incoming.is_begun.set(true);
+            intake::to_the_end(carry_out(request, incoming, state, stopwatch)).await
+        }
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }
 }

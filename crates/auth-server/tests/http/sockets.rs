@@ -16,6 +16,10 @@ use tokio::time::timeout;
 use crate::rig::{FORM, login};
 
 fn start(bed: &TestBed) -> (SocketAddr, ServerHandle) {
+    start_with(bed, Pace::default(), HttpSettings::default().request_timeout)
+}
+
+fn start_with(bed: &TestBed, pace: Pace, request_timeout: Duration) -> (SocketAddr, ServerHandle) {
     bed.store.put_client(build::public_client(crate::rig::PUBLIC));
     let services = Services {
         tokens: bed.service(),
@@ -24,11 +28,12 @@ fn start(bed: &TestBed) -> (SocketAddr, ServerHandle) {
         redis: None,
         clock: Arc::new(bed.clock.clone()),
         random: Arc::new(bed.random.clone()),
-        pace: Pace::default(),
+        pace,
         gauges: Arc::new(|| ()),
     };
     let settings = HttpSettings {
         shutdown_timeout: Duration::from_secs(5),
+        request_timeout,
         ..HttpSettings::default()
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -61,6 +66,17 @@ async fn a_good_request_is_answered() {
     let request = head(&format!("Content-Length: {}\r\n", form.len())) + &form;
     let answer = exchange(address, &request).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    handle.stop(true).await;
+}
+
+#[actix_web::test]
+async fn what_may_have_changed_something_is_answered_late_rather_than_by_an_outage() {
+    let floor = Pace::with_floor(Duration::from_millis(600));
+    let (address, handle) = start_with(&TestBed::default(), floor, Duration::from_millis(200));
+    let form = login(crate::rig::PUBLIC, build::ALICE, "wrong");
+    let request = head(&format!("Content-Length: {}\r\n", form.len())) + &form;
+    let answer = exchange(address, &request).await;
+    assert!(answer.contains(r#"{"error":"invalid_grant","#), "{answer}");
     handle.stop(true).await;
 }
 

@@ -1,7 +1,8 @@
 //! The writer: one thread that takes what has queued, runs it as one transaction, and answers when that is durable.
 //!
 //! One sync of the disk serves a whole group. Each command has a savepoint: one that fails is taken back alone. A
-//! group that can't be committed fails every command in it; nothing is ever acknowledged before the commit.
+//! group that can't be committed fails every command in it; nothing is ever acknowledged before the commit. What has
+//! waited for so long that nobody may be there any more is not begun.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,6 +28,9 @@ const MAX_GROUP: usize = 256;
 
 /// Something to be written, and somebody who waits for it.
 pub(super) trait Command: Send {
+    /// Since when it has been waiting.
+    fn since(&self) -> Instant;
+
     /// Does the work within a savepoint and keeps the outcome. An error is one that the group can't survive.
     fn run(&mut self, conn: &mut Conn) -> Result<(), StoreError>;
 
@@ -36,6 +40,7 @@ pub(super) trait Command: Send {
 
 /// A command out of a closure.
 pub(super) struct Job<T, W> {
+    since: Instant,
     work: Option<W>,
     outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
@@ -46,6 +51,7 @@ impl<T, W> Job<T, W> {
     pub(super) fn new(work: W) -> (Self, oneshot::Receiver<Result<T, StoreError>>) {
         let (reply, outcome) = oneshot::channel();
         let job = Self {
+            since: Instant::now(),
             work: Some(work),
             outcome: None,
             reply,
@@ -59,6 +65,10 @@ where
     T: Send,
     W: FnOnce(&mut Conn) -> Result<T, StoreError> + Send,
 {
+    fn since(&self) -> Instant {
+        self.since
+    }
+
     fn run(&mut self, conn: &mut Conn) -> Result<(), StoreError> {
         let Some(work) = self.work.take() else {
             return Ok(());
@@ -127,7 +137,18 @@ impl Writer {
         }
     }
 
-    fn run(&mut self, mut group: Vec<Box<dyn Command>>) {
+    fn run(&mut self, group: Vec<Box<dyn Command>>) {
+        let patience = self.options.patience;
+        let (late, mut group): (Vec<_>, Vec<_>) = group
+            .into_iter()
+            .partition(|command| command.since().elapsed() > patience);
+        if !late.is_empty() {
+            tracing::warn!(
+                commands = late.len(),
+                "writes have waited for too long and are not begun"
+            );
+            answer(late, Err("it has waited for too long"));
+        }
         // Whatever a panic left half done goes with the connection.
         let committed = catch_unwind(AssertUnwindSafe(|| self.commit(&mut group)));
         match committed.unwrap_or(Err(StoreError::Panicked)) {
@@ -280,6 +301,17 @@ mod tests {
         ];
         assert_eq!(run(&mut writer, &statements), [false; 3]);
         assert_eq!(numbers(&mut writer), [0_i64; 0]);
+    }
+
+    #[test]
+    fn what_has_waited_for_too_long_is_not_begun() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder);
+        writer.options.patience = Duration::ZERO;
+        assert_eq!(run(&mut writer, &["INSERT INTO numbers VALUES (1)"]), [false]);
+        writer.options.patience = Duration::from_mins(1);
+        assert_eq!(run(&mut writer, &["INSERT INTO numbers VALUES (2)"]), [true]);
+        assert_eq!(numbers(&mut writer), [2]);
     }
 
     #[test]
