@@ -28,6 +28,18 @@ pub enum DeviceFault {
         /// Why not.
         fault: FileFault,
     },
+    /// There is no file, and none can be made.
+    #[error(
+        "{} can't be made ({cause}): give the secret by AUTH_SERVICE__DEVICE_SECRET, or know no devices, by \
+         AUTH_SERVICE__KNOWN_DEVICES=false",
+        path.display()
+    )]
+    NotMade {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
     /// Its file holds something else.
     #[error("{}: it does not hold 64 hexadecimal digits", path.display())]
     NoSecret {
@@ -65,7 +77,10 @@ fn kept(path: &Path, random: &dyn Random) -> Result<DeviceSecret, DeviceFault> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            make(path, random).map_err(|error| fault_of(path)(error.into()))?;
+            make(path, random).map_err(|cause| DeviceFault::NotMade {
+                path: path.to_owned(),
+                cause,
+            })?;
         }
         Err(error) => return Err(fault_of(path)(error.into())),
     }
@@ -187,6 +202,16 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         let fault = said(kept(&path, &SystemRandom));
         assert!(fault.contains("device.secret: others may read"), "{fault}");
+    }
+
+    #[test]
+    fn where_no_file_can_be_made_the_message_names_the_setting() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = said(kept(
+            &folder.path().join("missing").join(SECRET_FILE),
+            &SystemRandom,
+        ));
+        assert!(message.contains("AUTH_SERVICE__DEVICE_SECRET"), "{message}");
     }
 
     #[test]
