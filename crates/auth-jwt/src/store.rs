@@ -74,6 +74,17 @@ pub enum ImportAs {
     },
 }
 
+/// What came of withdrawing a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawn {
+    /// It is in the key set no more, and was in this state before.
+    Done(KeyState),
+    /// It is the key that signs: without it nobody could sign in. Another has to take over first.
+    Signs,
+    /// There is no key of that name.
+    Unknown,
+}
+
 impl KeyStore {
     /// Opens a directory; makes it, and a first key that signs at once, where there is none yet.
     ///
@@ -172,6 +183,42 @@ impl KeyStore {
             self.add(manifest, pem, &kid, times)?;
             Ok(describe(kid, &key, manifest, times, now))
         })
+    }
+
+    /// The state of a key, if there is one of that name. Its file is not read.
+    ///
+    /// # Errors
+    /// A manifest that can't be read.
+    pub fn state(&self, kid: &Kid, now: Timestamp) -> Result<Option<KeyState>, KeyError> {
+        Ok(state_in(&self.manifest()?, kid, now))
+    }
+
+    /// Takes a key that does not sign out of the key set at once, and deletes its file: for one that has leaked, or
+    /// that nobody wanted. Whatever it has signed is refused from then on, here at once, by a verifier when its copy of
+    /// the key set has turned over.
+    ///
+    /// A file that can't be deleted is good for nothing all the same; [`strays`](Self::strays) tells of it.
+    ///
+    /// # Errors
+    /// A file system that refuses: then nothing has changed.
+    pub fn withdraw(&self, kid: &Kid, now: Timestamp) -> Result<Withdrawn, KeyError> {
+        let _lock = file::lock_directory(self.path())?;
+        let mut manifest = self.manifest()?;
+        let before = match state_in(&manifest, kid, now) {
+            None => return Ok(Withdrawn::Unknown),
+            Some(KeyState::Active) => return Ok(Withdrawn::Signs),
+            Some(before) => before,
+        };
+        manifest.keys.retain(|record| record.kid != *kid);
+        self.write(&manifest)?;
+        let _ = std::fs::remove_file(self.key_path(kid));
+        Ok(Withdrawn::Done(before))
+    }
+
+    /// When no verifier has the key set of before that moment any more: when its caches have turned over, and
+    /// [`PUBLICATION_MARGIN`] later.
+    pub const fn turned_over_after(&self, moment: Timestamp) -> Timestamp {
+        moment.plus(self.settings.publication_lead())
     }
 
     /// Deletes the files of keys that are good for nothing any more, and says which.
@@ -388,6 +435,13 @@ pub(crate) fn load_private(path: &Path) -> Result<RsaKey, KeyError> {
     })
 }
 
+fn state_in(manifest: &Manifest, kid: &Kid, now: Timestamp) -> Option<KeyState> {
+    manifest
+        .with_states(now)
+        .find(|(record, _)| record.kid == *kid)
+        .map(|(_, state)| state)
+}
+
 fn key_file(kid: &Kid) -> String {
     format!("{kid}.pem")
 }
@@ -402,10 +456,7 @@ const fn unused(published_at: Timestamp, activates_at: Timestamp) -> KeyTimes {
 }
 
 fn describe(kid: Kid, key: &RsaKey, manifest: &Manifest, times: KeyTimes, now: Timestamp) -> KeyDescription {
-    let state = manifest
-        .with_states(now)
-        .find(|(record, _)| record.kid == kid)
-        .map_or(KeyState::Published, |(_, state)| state);
+    let state = state_in(manifest, &kid, now).unwrap_or(KeyState::Published);
     KeyDescription {
         kid,
         bits: key.bits(),

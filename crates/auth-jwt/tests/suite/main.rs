@@ -5,3 +5,4 @@ mod common;
 mod directory;
 mod life;
 mod tokens;
+mod withdrawal;
