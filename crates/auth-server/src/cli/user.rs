@@ -21,7 +21,7 @@ const PASSWORD_RULES: &str = "A password has at least 8 characters and at most 1
     among them an upper-case letter, a lower-case letter, a digit and a character that is neither a letter nor a digit, \
     and no NUL. Where AUTH_SERVICE__PASSWORD_POLICY is nist it has at least 15 characters, of any kind. It is none that \
     many people use, nor the user name, the e-mail address or the service's name, nor one of those with a few \
-    characters added or exchanged.";
+    digits or signs before or behind, or letters exchanged for what looks like them.";
 
 /// What to do about users.
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use auth_domain::ports::Unavailable;
 use auth_domain::ports::admin::{AuditEntry, AuditFilter, AuditLog};
 use clap::{Args, ValueEnum};
-use csv::{Terminator, WriterBuilder};
+use csv::{QuoteStyle, Terminator, WriterBuilder};
 use serde_json::json;
 use tempfile::NamedTempFile;
 
@@ -198,7 +198,10 @@ impl<W: Write> Sink<W> {
         match format {
             Format::Jsonl => Ok(Self::Jsonl(out)),
             Format::Csv => {
-                let mut csv = WriterBuilder::new().terminator(Terminator::CRLF).from_writer(out);
+                let mut csv = WriterBuilder::new()
+                    .terminator(Terminator::CRLF)
+                    .quote_style(QuoteStyle::Always)
+                    .from_writer(out);
                 csv.write_record(COLUMNS)?;
                 Ok(Self::Csv(Box::new(csv)))
             }
