@@ -73,6 +73,17 @@ pub enum OpenError {
         /// Its permissions.
         mode: u32,
     },
+    /// The folder of the file is open to others than its owner.
+    #[error(
+        "others may exchange the database: they may write to its folder {path} (mode {mode:04o}); give it a folder of its \
+         own, or `chmod go-w` this one"
+    )]
+    FolderOpenToOthers {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The file's name is no text that the database's library takes.
     #[error("the database file's name {path} is not UTF-8")]
     Name {

@@ -86,6 +86,7 @@ fn prepare_file(path: &Path) -> Result<String, OpenError> {
             source,
         })?;
     }
+    check_folder(path)?;
     let opened = OpenOptions::new()
         .read(true)
         .write(true)
@@ -104,6 +105,25 @@ fn prepare_file(path: &Path) -> Result<String, OpenError> {
         check_privacy(Path::new(&name))?;
     }
     file_name(path)
+}
+
+/// Refuses a folder that others may change: they could move the database away and put another in its place.
+fn check_folder(path: &Path) -> Result<(), OpenError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let Ok(metadata) = folder.metadata() else {
+        return Ok(());
+    };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(OpenError::FolderOpenToOthers {
+            path: folder.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
 }
 
 /// Refuses a file that everybody may read, or a group may change. A group that may read it, to back it up perhaps, is an

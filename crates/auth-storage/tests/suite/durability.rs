@@ -225,6 +225,26 @@ async fn a_database_that_others_may_read_is_refused_until_it_is_private() {
     }
 }
 
+#[test]
+fn a_folder_in_which_others_may_exchange_the_database_is_refused_until_it_is_the_owners() {
+    let file = File::new();
+    drop(file.open());
+    let folder = file.path().parent().expect("a folder").to_owned();
+    let open = || auth_storage::open(&file.url(), auth_storage::StoreOptions::default());
+    for mode in [0o777, 0o1777, 0o770, 0o702] {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).expect("it is ours");
+        let told = open().err().expect("others may write to it").to_string();
+        assert!(
+            told.contains(&*folder.to_string_lossy()) && told.contains(&format!("{mode:04o}")),
+            "{told}"
+        );
+    }
+    for mode in [0o755, 0o750, 0o700] {
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).expect("it is ours");
+        open().expect("others may look into it at most");
+    }
+}
+
 #[tokio::test]
 async fn a_row_that_can_not_be_read_is_named_with_its_table_and_column() {
     let file = File::new();
