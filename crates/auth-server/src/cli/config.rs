@@ -1,16 +1,21 @@
 //! `config`: what holds, where it came from, and what could be set.
 
+use std::sync::Arc;
+
+use auth_jwt::KeyStore;
 use clap::Subcommand;
 use serde_json::json;
 
 use super::failure::Failure;
 use super::output::{Report, Table};
-use crate::settings::{Layers, Settings, Sources, WrongSettings, reference, report};
+use crate::compose::{self, StartError};
+use crate::settings::{KeyPlace, Layers, Settings, Sources, WrongSettings, reference, report};
+use crate::system::SystemClock;
 
 /// What to do about settings.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Check all settings and print what holds, secrets masked
+    /// Check all settings and the files they name, and print what holds, secrets masked
     Check,
     /// Print every setting there is, as Markdown, or with --json as an array
     Reference,
@@ -30,8 +35,22 @@ pub(super) fn run(command: &ConfigCommand, sources: &Sources) -> Result<Report, 
     }
 }
 
+/// Reads what settings name and makes nothing, so that the check fails where a start would.
+fn read_files(settings: &Settings) -> Result<(), Failure> {
+    compose::open_certificates(&settings.listen, &SystemClock)?;
+    match &settings.keys.place {
+        KeyPlace::Pair { .. } => compose::open_keys(settings, Arc::new(SystemClock)).map(drop),
+        KeyPlace::Folder(folder) => {
+            KeyStore::open_existing(compose::key_directory(settings, folder)).map(drop)
+        }
+    }
+    .map_err(StartError::Keys)?;
+    Ok(())
+}
+
 fn check(sources: &Sources) -> Result<Report, Failure> {
     let settings = Settings::load_to_serve(sources)?;
+    read_files(&settings)?;
     let layers = Layers::read(sources).map_err(WrongSettings)?;
     let lines = report::effective(&layers);
     let mut table = Table::new(&["setting", "value", "source"]);

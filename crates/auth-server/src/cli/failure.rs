@@ -98,8 +98,14 @@ impl From<Unavailable> for Failure {
 
 impl From<WrongSettings> for Failure {
     fn from(wrong: WrongSettings) -> Self {
-        let failure = Self::usage(wrong.to_string())
-            .advise("`auth-service config reference` lists all settings, `auth-service config check` shows what holds.");
+        let what = wrong.to_string();
+        let failure = if what.contains("config reference") {
+            Self::usage(what)
+        } else {
+            Self::usage(what).advise(
+                "`auth-service config reference` lists all settings, `auth-service config check` shows what holds.",
+            )
+        };
         Self {
             problems: wrong.0,
             ..failure

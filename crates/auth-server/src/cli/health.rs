@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use rustls::CertificateError;
 use serde_json::{Value, json};
 use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -25,7 +26,7 @@ pub(super) struct HealthArguments {
     #[arg(long, value_name = "URL", value_parser = base_url)]
     url: Option<String>,
     /// Trust the certificates in this PEM file, in place of those the system trusts
-    #[arg(long, value_name = "FILE", requires = "url")]
+    #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
 
@@ -66,24 +67,22 @@ pub(super) fn run(arguments: &HealthArguments, settings: &Settings) -> Result<Re
     Ok(report(&health, &readiness))
 }
 
-/// By a URL a server is asked as any client would. The own one is asked by its address, which is not in its
-/// certificate: so that is not checked, and nothing secret is said or heard.
+/// By a URL, or with certificates to trust, a server is asked as any client would. The own one is asked by its address,
+/// which is not in its certificate as a rule: so that is not checked, and nothing secret is said or heard.
 fn tls(arguments: &HealthArguments) -> Result<TlsConfig, Failure> {
     let config = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let Some(url) = &arguments.url else {
-        return Ok(config.disable_verification(true).build());
-    };
-    let roots = match &arguments.ca {
-        Some(path) => certificates(path)?,
-        None if url.starts_with("https://") => {
+    let roots = match (&arguments.ca, &arguments.url) {
+        (Some(path), _) => certificates(path)?,
+        (None, None) => return Ok(config.disable_verification(true).build()),
+        (None, Some(url)) if url.starts_with("https://") => {
             let found = SYSTEM_TRUSTS
                 .map(Path::new)
                 .into_iter()
                 .find(|path| path.exists());
             found.map_or(Ok(Vec::new()), certificates)?
         }
-        None => Vec::new(),
+        (None, Some(_)) => Vec::new(),
     };
     Ok(config.root_certs(RootCerts::from(roots)).build())
 }
@@ -131,10 +130,10 @@ impl Said {
 }
 
 fn ask(agent: &ureq::Agent, url: &str) -> Result<Said, Failure> {
-    let mut answer = agent.get(url).call().map_err(|error| {
-        Failure::of(&format!("ask {url}"), &error)
-            .advise("Is the server running? `auth-service serve` starts it.")
-    })?;
+    let mut answer = agent
+        .get(url)
+        .call()
+        .map_err(|error| Failure::of(&format!("ask {url}"), &error).advise(advice(&error)))?;
     let status = answer.status().as_u16();
     let body = answer.body_mut().read_json().map_err(|_| {
         Failure::refused(format!("{url} answers with status {status} and no JSON"))
@@ -142,6 +141,38 @@ fn ask(agent: &ureq::Agent, url: &str) -> Result<Said, Failure> {
     })?;
     Ok(Said { status, body })
 }
+
+/// What to do where nobody has answered as a server of this kind would.
+fn advice(error: &ureq::Error) -> &'static str {
+    let tls = match error {
+        ureq::Error::Rustls(fault) => Some(fault),
+        ureq::Error::Io(fault) => fault
+            .get_ref()
+            .and_then(|fault| fault.downcast_ref::<rustls::Error>()),
+        ureq::Error::Protocol(_) => return "Is HTTPS spoken there? Then --url begins with https://.",
+        _ => None,
+    };
+    match tls {
+        None => "Is the server running? `auth-service serve` starts it.",
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "Is plain HTTP spoken there? Then --url begins with http://."
+        }
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(fault)))
+            if fault.to_string().contains(SHOWN_BY_AN_AUTHORITY) =>
+        {
+            "The server shows the certificate of an authority (CA:TRUE), which no strict client takes for a server's. \
+             `openssl req -x509` makes one for a server with -addext basicConstraints=critical,CA:FALSE."
+        }
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            "The server runs, and its certificate is not trusted: --ca FILE names those to trust, and --url has to hold a \
+             name that is in the certificate."
+        }
+        Some(_) => "The server runs, and no TLS could be agreed on with it.",
+    }
+}
+
+/// The library has no kind of its own for this fault.
+const SHOWN_BY_AN_AUTHORITY: &str = "CaUsedAsEndEntity";
 
 fn report(health: &Said, readiness: &Said) -> Report {
     let missing = readiness.missing();

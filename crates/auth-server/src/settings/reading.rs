@@ -101,6 +101,7 @@ impl<'a> Reading<'a> {
         let log = self.log();
         let (limits, listen, passwords) = (limits?, listen?, passwords?);
         self.check_times(&listen, &passwords)?;
+        let warnings = [self.idle_redis(limits.as_ref()), self.open_plain_http(&listen)];
         let mut settings = Settings {
             environment: environment?,
             listen,
@@ -113,7 +114,7 @@ impl<'a> Reading<'a> {
             devices: devices?.filter(|_| limits.is_some()),
             limits,
             log: log?,
-            warnings: self.idle_redis(limits.as_ref()).into_iter().collect(),
+            warnings: warnings.into_iter().flatten().collect(),
         };
         if settings.environment == Environment::Production {
             let more = production::warnings(&settings);
@@ -156,6 +157,17 @@ impl<'a> Reading<'a> {
             let fault =
                 "has nothing to do: ENABLE_RATE_LIMITING is false, so there are no counters to be shared";
             Problem::new(place(Key::RedisUrl, &redis.source), fault)
+        })
+    }
+
+    /// Passwords and tokens that travel in the clear, further than this machine.
+    fn open_plain_http(&self, listen: &Listen) -> Option<Problem> {
+        let host = self.layers.find(Key::Host)?;
+        let is_open = !listen.host.is_loopback() && listen.tls.is_none() && listen.trust.proxies.is_empty();
+        is_open.then(|| {
+            let fault = "is reached from other machines, over plain HTTP: passwords and tokens travel in the clear \
+                         (TLS_CERT_PATH and TLS_KEY_PATH, or TRUSTED_PROXIES)";
+            Problem::new(place(Key::Host, &host.source), fault)
         })
     }
 

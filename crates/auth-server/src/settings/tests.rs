@@ -412,6 +412,19 @@ fn serving<T: AsRef<str>>(variables: &[(T, T)]) -> Result<Settings, WrongSetting
     Settings::load_to_serve(&environment(&variables))
 }
 
+#[test]
+fn plain_http_beyond_this_machine_is_warned_of() {
+    let open = ("AUTH_SERVICE__HOST", "0.0.0.0");
+    let warnings = load(&[open]).warnings;
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].place, "AUTH_SERVICE__HOST");
+    assert_eq!(
+        load(&[open, ("AUTH_SERVICE__TRUSTED_PROXIES", "10.0.0.1")]).warnings,
+        []
+    );
+    assert_eq!(load(&[("AUTH_SERVICE__HOST", "::1")]).warnings, []);
+}
+
 /// What production needs at the least.
 const IN_EARNEST: [(&str, &str); 3] = [
     ("ENVIRONMENT", "production"),

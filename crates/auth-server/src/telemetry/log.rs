@@ -1,5 +1,6 @@
 //! Where log lines go: standard error, through a writer that never makes a request wait and counts what it drops.
 
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
@@ -49,7 +50,9 @@ pub fn init(format: LogFormat, level: LevelFilter) -> Result<LogGuard, Telemetry
         .lossy(true)
         .finish(std::io::stderr());
     let dropped = writer.error_counter();
-    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(std::io::stderr().is_terminal());
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_target(false).boxed(),
         LogFormat::Human => lines.with_target(false).boxed(),

@@ -25,8 +25,19 @@ fn an_address_that_cannot_be_asked_is_refused_with_what_can() {
         .failed(2, "must be a URL such as http://127.0.0.1:8003");
     desk.run(&["health", "--url", "ftp://auth.example.com"])
         .failed(2, "must be a URL such as http://127.0.0.1:8003");
-    desk.run(&["health", "--ca", "/etc/ssl/cert.pem"])
-        .failed(2, "--url");
     desk.run(&["health", "--url", "https://localhost:1", "--ca", "/dev/null"])
         .failed(1, "it is no ordinary file");
+    desk.run(&["health", "--ca", "/dev/null"])
+        .failed(1, "it is no ordinary file");
+}
+
+#[test]
+fn the_wrong_scheme_is_told_from_a_server_that_is_not_there() {
+    let desk = Desk::new();
+    let server = desk.serve();
+    let secure = server.base.replace("http://", "https://");
+    desk.run(&["health", "--url", &secure])
+        .failed(1, "Is plain HTTP spoken there?");
+    desk.run(&["health", "--url", "http://127.0.0.1:1"])
+        .failed(1, "Is the server running?");
 }

@@ -110,6 +110,18 @@ fn production_refuses_to_serve_plain_http() {
 }
 
 #[test]
+fn the_check_reads_the_files_that_settings_name() {
+    let tls = Desk::new()
+        .with("AUTH_SERVICE__TLS_CERT_PATH", "nope.pem")
+        .with("AUTH_SERVICE__TLS_KEY_PATH", "nope.key");
+    tls.run(&["config", "check"]).failed(1, "nope.pem can't be used");
+    let keys = Desk::new()
+        .with("AUTH_SERVICE__PRIVATE_KEY_PATH", "/nope/private.pem")
+        .with("AUTH_SERVICE__PUBLIC_KEY_PATH", "/nope/public.pem");
+    keys.run(&["config", "check"]).failed(1, "/nope/private.pem");
+}
+
+#[test]
 fn without_a_command_the_program_says_how_to_begin() {
     Desk::new().run(&[]).failed(2, "auth-service serve");
 }
