@@ -22,8 +22,8 @@ use auth_storage::{Migrations, OpenError, Store, StoreOptions};
 use crate::devices::{self, DeviceFault};
 use crate::http::connections::ConnectionLimits;
 use crate::http::tls::{Certificates, TlsFault};
-use crate::http::{HttpSettings, Services};
-use crate::settings::{KeyPlace, Listen, Migration, Redis, Settings};
+use crate::http::{HttpSettings, PlainHttp, Services};
+use crate::settings::{Environment, KeyPlace, Listen, Migration, Redis, Settings};
 use crate::system::{SystemClock, SystemRandom};
 use crate::telemetry;
 use crate::throttle::{InProcessThrottle, SharedThrottle};
@@ -222,7 +222,8 @@ async fn share_counters(settings: &Settings, world: &World) -> Result<Option<Sha
 }
 
 /// How the server is reached.
-pub fn http_settings(listen: &Listen, tls: Option<Arc<Certificates>>) -> HttpSettings {
+pub fn http_settings(settings: &Settings, tls: Option<Arc<Certificates>>) -> HttpSettings {
+    let listen = &settings.listen;
     HttpSettings {
         base_path: listen.base_path.clone(),
         workers: listen.workers.unwrap_or_else(|| cores().get()),
@@ -236,6 +237,10 @@ pub fn http_settings(listen: &Listen, tls: Option<Arc<Certificates>>) -> HttpSet
             ..ConnectionLimits::default()
         },
         tls,
+        plain_http: match settings.environment {
+            Environment::Production => PlainHttp::Refused,
+            Environment::Development | Environment::Test | Environment::Staging => PlainHttp::Served,
+        },
     }
 }
 

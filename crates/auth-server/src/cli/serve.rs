@@ -106,7 +106,7 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     }
     let server = http::serve(
         application.services.clone(),
-        compose::http_settings(&settings.listen, certificates.clone()),
+        compose::http_settings(settings, certificates.clone()),
         listener,
     )
     .map_err(StartError::Http)?;

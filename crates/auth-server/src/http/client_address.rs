@@ -56,6 +56,16 @@ pub enum AddressHeader {
     Forwarded,
 }
 
+impl AddressHeader {
+    /// The header's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
 /// Where a request came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {

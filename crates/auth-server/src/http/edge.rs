@@ -6,16 +6,16 @@ use std::future::{Ready, ready};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, PRAGMA, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use actix_web::http::{Method, StatusCode};
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use auth_domain::ports::Random;
 use futures::FutureExt;
@@ -23,6 +23,7 @@ use futures::future::LocalBoxFuture;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+use super::PlainHttp;
 use super::client_address::Trust;
 use super::connections::{self, Going};
 use super::cors::{Cors, Readers};
@@ -45,7 +46,8 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
         "accelerometer=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     ),
 ];
-const TWO_YEARS_OF_HTTPS: &str = "max-age=63072000; includeSubDomains";
+/// Of this host alone: what else its domain has below it is not ours to promise.
+const TWO_YEARS_OF_HTTPS: &str = "max-age=63072000";
 
 /// Headers longer than this are refused, in bytes; over HTTP/2 a few on the wire can be very many in memory.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -62,6 +64,10 @@ pub(super) struct Rules {
     pub(super) cors: Cors,
     /// How long a request may go without an answer.
     pub(super) request_timeout: Duration,
+    /// Whether secrets are taken over plain HTTP.
+    pub(super) plain_http: PlainHttp,
+    /// Done once it has been said that a proxy names no client.
+    pub(super) nameless: Arc<Once>,
 }
 
 /// The outermost layer of the application.
@@ -112,7 +118,7 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let mark = Mark::of(&mut request, &self.rules);
-        if let Some(answer) = answer_without_handler(&request, &mark, &self.rules.cors) {
+        if let Some(answer) = answer_without_handler(&request, &mark, &self.rules) {
             return Box::pin(ready(Ok(request.into_response(mark.put_on(answer)))));
         }
         request.extensions_mut().insert(Rc::clone(&mark.incoming));
@@ -161,16 +167,52 @@ async fn in_time<T>(
     }
 }
 
-/// The answer to what no handler is to see: heads that are too long, more requests at once than a connection may
-/// have, and browsers that ask whether they may.
-fn answer_without_handler(request: &ServiceRequest, mark: &Mark, cors: &Cors) -> Option<HttpResponse> {
+/// The answer to what no handler is to see: heads that are too long, secrets in the clear, more requests at once than a
+/// connection may have, and browsers that ask whether they may.
+fn answer_without_handler(request: &ServiceRequest, mark: &Mark, rules: &Rules) -> Option<HttpResponse> {
     if head_bytes(request) > MAX_HEAD_BYTES {
         return Some(wire::head_too_large().response());
     }
     if mark.going.as_ref().is_some_and(|going| going.is_one_too_many()) {
         return Some(wire::unavailable(OUTAGE_RETRY_AFTER).response());
     }
-    cors.preflight(request.method(), request.path(), request.headers())
+    if may_hold_a_secret(request) {
+        warn_of_nameless(request, mark, rules);
+        if rules.plain_http == PlainHttp::Refused && !mark.incoming.is_secure {
+            tracing::warn!(
+                event_type = "plain_http",
+                correlation_id = mark.correlation_id(),
+                "refused: it came over plain HTTP, or by a proxy that does not say https"
+            );
+            return Some(wire::plain_http().response());
+        }
+    }
+    rules
+        .cors
+        .preflight(request.method(), request.path(), request.headers())
+}
+
+/// Passwords, tokens and clients' secrets come in the bodies of forms; what is read by GET is public.
+fn may_hold_a_secret(request: &ServiceRequest) -> bool {
+    request.method() == Method::POST
+}
+
+/// A proxy that names no client makes one client of all of them, held to the limits of one.
+fn warn_of_nameless(request: &ServiceRequest, mark: &Mark, rules: &Rules) {
+    let Some(peer) = request.peer_addr().map(|peer| peer.ip().to_canonical()) else {
+        return;
+    };
+    if rules.trust.is_proxy(peer) && mark.incoming.context.ip == Some(peer) {
+        rules.nameless.call_once(|| {
+            tracing::warn!(
+                event_type = "proxy",
+                %peer,
+                header = rules.trust.header.name(),
+                "a trusted proxy names no client in the header that is read (CLIENT_ADDRESS_HEADER): all its clients are \
+                 held to the limits of one address"
+            );
+        });
+    }
 }
 
 fn head_bytes(request: &ServiceRequest) -> usize {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use actix_http::HttpService;
@@ -100,6 +100,18 @@ pub struct HttpSettings {
     pub connections: ConnectionLimits,
     /// The certificate to serve HTTPS with; `None` serves plain HTTP.
     pub tls: Option<Arc<Certificates>>,
+    /// Whether secrets are taken over plain HTTP.
+    pub plain_http: PlainHttp,
+}
+
+/// What becomes of a request that may hold a secret and came over plain HTTP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// It is served like any other.
+    #[default]
+    Served,
+    /// It is refused: whoever listens on its way has read the secret already, and is not to be given tokens as well.
+    Refused,
 }
 
 impl Default for HttpSettings {
@@ -113,6 +125,7 @@ impl Default for HttpSettings {
             request_timeout: Duration::from_secs(10),
             connections: ConnectionLimits::default(),
             tls: None,
+            plain_http: PlainHttp::default(),
         }
     }
 }
@@ -125,6 +138,8 @@ pub struct State {
     /// The path of the issuer URL, which clients put after [`METADATA`] (RFC 8414 section 3.1).
     issuer_path: String,
     openapi: Bytes,
+    /// Done once it has been said that a proxy names no client.
+    nameless: Arc<Once>,
 }
 
 impl State {
@@ -138,6 +153,7 @@ impl State {
             issuer_path: discovery::path_of(&services.tokens.policy().issuer.url).to_owned(),
             metadata: serde_json::to_vec(&metadata)?.into(),
             openapi: openapi::document()?.into(),
+            nameless: Arc::new(Once::new()),
             services,
             telemetry,
         })
@@ -210,6 +226,8 @@ pub fn app(
         trust: settings.trust.clone(),
         cors: Cors::new(settings.origins.clone(), prefix),
         request_timeout: settings.request_timeout,
+        plain_http: settings.plain_http,
+        nameless: Arc::clone(&state.nameless),
     });
     let of_issuer = format!("{METADATA}{}", state.issuer_path);
     let routes = |service: &mut ServiceConfig| routes(service, &of_issuer);

@@ -214,6 +214,15 @@ pub fn head_too_large() -> Row {
     )
 }
 
+/// How a secret is refused that came over plain HTTP (RFC 6749 sections 3.2 and 10.9).
+pub fn plain_http() -> Row {
+    Row::new(
+        StatusCode::FORBIDDEN,
+        "invalid_request",
+        "This server takes such requests over HTTPS only.",
+    )
+}
+
 /// How a defect of ours looks.
 pub fn server_error() -> Row {
     Row::new(

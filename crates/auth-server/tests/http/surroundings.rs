@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_web::test::TestRequest;
 use async_trait::async_trait;
 use auth_domain::ports::{StoreProbe, StoreReadiness, Unavailable};
+use auth_server::http::PlainHttp;
 use auth_server::http::client_address::Trust;
 use auth_server::http::cors::AllowedOrigins;
 use auth_testkit::TestBed;
@@ -36,13 +37,40 @@ fn over(scheme: &'static str) -> TestRequest {
 async fn hsts_is_sent_wherever_a_trusted_proxy_says_https() {
     let rig = behind_a_proxy();
     let secure = rig.send(over("https")).await;
-    assert_eq!(secure.header(HSTS), Some("max-age=63072000; includeSubDomains"));
+    assert_eq!(secure.header(HSTS), Some("max-age=63072000"));
     assert_eq!(rig.send(over("http")).await.header(HSTS), None);
 }
 
 #[actix_web::test]
 async fn a_strangers_word_for_https_counts_for_nothing() {
     assert_eq!(Rig::default().send(over("https")).await.header(HSTS), None);
+}
+
+#[actix_web::test]
+async fn secrets_are_refused_over_plain_http_where_they_are_not_to_be_taken() {
+    let rig = behind_a_proxy().set(|settings| settings.plain_http = PlainHttp::Refused);
+    for path in ["/oauth/token", "/oauth/revoke", "/oauth/introspect"] {
+        let over = |scheme: &'static str| {
+            TestRequest::post()
+                .uri(path)
+                .insert_header(("X-Forwarded-For", "198.51.100.7"))
+                .insert_header(("X-Forwarded-Proto", scheme))
+                .set_form([("token", "a")])
+        };
+        let refused = rig.send(over("http")).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.member("error").as_str()),
+            (403, "invalid_request")
+        );
+        let direct = rig.send(TestRequest::post().uri(path)).await;
+        assert_eq!(direct.status, 403, "{path}");
+        assert_ne!(rig.send(over("https")).await.status, 403, "{path}");
+    }
+    assert_eq!(
+        rig.send(over("http")).await.status,
+        200,
+        "what is public is served"
+    );
 }
 
 #[actix_web::test]
