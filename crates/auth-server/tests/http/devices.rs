@@ -54,7 +54,7 @@ fn shape(reply: &Reply) -> String {
     let cookie = reply.header("set-cookie").unwrap();
     let (name, rest) = cookie.split_once('=').unwrap();
     let (value, attributes) = rest.split_once(';').unwrap();
-    assert_eq!(value.len(), 98);
+    assert_eq!(value.len(), 119);
     format!("{name}=...;{attributes}")
 }
 
