@@ -236,31 +236,19 @@ impl TurnedAway {
 pub enum Cut {
     /// The head of a request took too long to come.
     LateHead,
-    /// The head of a request was longer than any of good faith.
-    LongHead,
     /// An answer was not taken in time.
     UntakenAnswer,
-    /// It asked for far more at once than it may.
-    Flood,
     /// Nothing was asked for a long time.
     Idle,
 }
 
 impl Cut {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::LateHead,
-        Self::LongHead,
-        Self::UntakenAnswer,
-        Self::Flood,
-        Self::Idle,
-    ];
+    pub(crate) const ALL: [Self; 3] = [Self::LateHead, Self::UntakenAnswer, Self::Idle];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::LateHead => "late_head",
-            Self::LongHead => "long_head",
             Self::UntakenAnswer => "untaken_answer",
-            Self::Flood => "flood",
             Self::Idle => "idle",
         }
     }

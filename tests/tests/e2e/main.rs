@@ -22,7 +22,6 @@ mod forged;
 mod gateway;
 mod guessing;
 mod hostile;
-mod http2;
 mod keys;
 mod load;
 mod production;

@@ -218,35 +218,31 @@ fn plain_http_on_the_secure_port_gets_no_answer() {
 }
 
 #[test]
-fn http_2_is_spoken_where_the_client_offers_it() {
+fn http_1_1_is_agreed_on_and_nobody_is_let_in_who_offers_http_2_alone() {
     let authority = Authority::new();
     let installation = installation(&authority.issue(1, GOOD));
     let server = start(&installation, &authority);
-    let client = authority.client(None, b"\x02h2\x08http/1.1");
-    let mut stream = connect(server.address(), &client).unwrap();
-    assert_eq!(stream.ssl().selected_alpn_protocol(), Some(b"h2".as_slice()));
-    // The preface, SETTINGS, and HEADERS that end the stream: GET https localhost /health, by the static table.
-    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
-    let head = b"\x82\x87\x01\x09localhost\x04\x07/health";
-    request.extend([0, 0, u8::try_from(head.len()).unwrap(), 1, 5, 0, 0, 0, 1]);
-    request.extend(head);
-    stream.write_all(&request).unwrap();
-    // :status 200, by the static table.
-    assert_eq!(first_head(&mut stream).first(), Some(&0x88));
-}
-
-/// The first HEADERS frame that comes.
-pub(super) fn first_head(stream: &mut Secured) -> Vec<u8> {
-    loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head).unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        stream.read_exact(&mut payload).unwrap();
-        if head[3] == 1 {
-            return payload;
-        }
-    }
+    let both = authority.client(None, b"\x02h2\x08http/1.1");
+    let stream = connect(server.address(), &both).unwrap();
+    assert_eq!(
+        stream.ssl().selected_alpn_protocol(),
+        Some(b"http/1.1".as_slice())
+    );
+    let http_2_alone = authority.client(None, b"\x02h2");
+    assert!(connect(server.address(), &http_2_alone).is_err());
+    // Nor is it begun without an agreement.
+    let mut stream = connect(server.address(), &authority.client(None, b"\x08http/1.1")).unwrap();
+    stream.get_ref().set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(
+        answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"),
+        "{}",
+        answer.escape_ascii()
+    );
 }
 
 #[test]

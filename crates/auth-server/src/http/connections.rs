@@ -2,12 +2,12 @@
 //! in number, in time and in memory, whatever it sends or leaves unread.
 //!
 //! The framework times the head of a connection's first request and the pauses between requests. All else is
-//! watched here, below it, where bytes are read and written: the head of a later request, a client that does not
-//! take its answers, and one that keeps a connection of HTTP/2 open by doing nothing. Nor is more read of a connection
-//! than there is a use for: what waits, waits at the client (ADR 0014).
+//! watched here, below it, where bytes are read and written: the head of a later request, and a client that does not
+//! take its answers. Nor is more read of a connection than there is a use for: what waits, waits at the client. It speaks
+//! HTTP/1.1 alone (ADR 0014).
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use actix_http::Protocol;
 use actix_web::dev::{Payload, ServiceRequest};
 use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -32,17 +31,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client_address::Trust;
-use super::frames::Frames;
 use crate::telemetry::{self, Cut, TurnedAway};
 
-/// How many requests one connection of HTTP/2 may have going at once.
-pub(super) const MAX_STREAMS: usize = 100;
-/// So many more are answered that they are too many. Who goes on all the same is hung up on.
-const MAX_REFUSED_STREAMS: usize = 100;
-/// How much is read of a connection of HTTP/2 before others have their turn: a head is much smaller on the wire than in
-/// memory.
-const READ_AT_ONCE: usize = 64 * 1024;
-/// How much is read of one of HTTP/1.1. The framework takes apart all that has come, and keeps each request that it
+/// How much is read of a connection before what came is looked at. The framework takes apart all that has come, and keeps each request that it
 /// finds, so this is what a client can make it keep that sends many at once.
 const PART: usize = 2 * 1024;
 
@@ -93,10 +84,7 @@ impl Door {
     }
 
     /// Lets a connection in where there is room for it, and makes it secure where that is called for.
-    pub(super) async fn admit(
-        &self,
-        stream: TcpStream,
-    ) -> io::Result<(Connection, Protocol, Option<SocketAddr>)> {
+    pub(super) async fn admit(&self, stream: TcpStream) -> io::Result<(Connection, Option<SocketAddr>)> {
         let peer = stream.peer_addr()?;
         let seat = self.seat(peer.ip()).map_err(|why| {
             telemetry::turned_away(why);
@@ -108,9 +96,7 @@ impl Door {
             None => Stream::Plain(stream),
             Some(tls) => Stream::Tls(Box::new(self.shake_hands(tls, stream).await?)),
         };
-        let protocol = stream.protocol();
-        let connection = Connection::new(stream, protocol, self.limits, seat);
-        Ok((connection, protocol, Some(peer)))
+        Ok((Connection::new(stream, self.limits, seat), Some(peer)))
     }
 
     async fn shake_hands(&self, tls: &TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
@@ -183,16 +169,6 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Stream {
-    /// HTTP/2 only where both sides have agreed on it in the handshake.
-    fn protocol(&self) -> Protocol {
-        match self {
-            Self::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => Protocol::Http2,
-            Self::Tls(_) | Self::Plain(_) => Protocol::Http1,
-        }
-    }
-}
-
 /// What is known about a connection's requests; its requests and the connection itself share it.
 pub(super) struct Watch {
     is_tls: bool,
@@ -210,10 +186,6 @@ pub(super) struct Watch {
     is_body_wanted: Cell<bool>,
     /// The connection, where it reads no more for the moment.
     reader: RefCell<Option<Waker>>,
-    /// Since when there are answers that are not sent yet, in the order in which they were made.
-    answers: RefCell<BTreeMap<u64, Instant>>,
-    /// How many answers have been made.
-    answered: Cell<u64>,
 }
 
 impl Watch {
@@ -222,19 +194,7 @@ impl Watch {
         self.has_served.set(true);
         self.head_since.set(None);
         self.head.set(Head::Ended);
-        Going {
-            watch: Rc::clone(self),
-            answer: Cell::new(None),
-        }
-    }
-
-    /// Whether it is asked for so much more than it may be that it is no use to say so.
-    fn is_flooded(&self) -> bool {
-        self.going.get() > MAX_STREAMS + MAX_REFUSED_STREAMS
-    }
-
-    fn oldest_answer(&self) -> Option<Instant> {
-        self.answers.borrow().first_key_value().map(|(_, since)| *since)
+        Going(Rc::clone(self))
     }
 
     fn is_idle(&self) -> bool {
@@ -259,33 +219,11 @@ impl Watch {
 }
 
 /// A request that is being worked on or answered, until this is dropped.
-pub(super) struct Going {
-    watch: Rc<Watch>,
-    /// Which of the connection's answers is its one, once there is one.
-    answer: Cell<Option<u64>>,
-}
-
-impl Going {
-    /// Whether the connection has more of them than it may.
-    pub(super) fn is_one_too_many(&self) -> bool {
-        self.watch.going.get() > MAX_STREAMS
-    }
-
-    /// Notes that there is an answer, which the client has only so long to take.
-    pub(super) fn note_answer(&self) {
-        let number = self.watch.answered.get();
-        self.watch.answered.set(number + 1);
-        self.watch.answers.borrow_mut().insert(number, Instant::now());
-        self.answer.set(Some(number));
-    }
-}
+pub(super) struct Going(Rc<Watch>);
 
 impl Drop for Going {
     fn drop(&mut self) {
-        let watch = &self.watch;
-        if let Some(answer) = self.answer.get() {
-            watch.answers.borrow_mut().remove(&answer);
-        }
+        let Self(watch) = self;
         watch.going.set(watch.going.get().saturating_sub(1));
         if watch.is_idle() {
             watch.idle_since.set(Instant::now());
@@ -340,20 +278,17 @@ pub(super) fn is_tls(request: &HttpRequest) -> bool {
 pub(super) struct Connection {
     stream: Stream,
     limits: ConnectionLimits,
-    protocol: Protocol,
     watch: Rc<Watch>,
-    /// Of HTTP/2.
-    frames: Frames,
     patience: Alarm,
     /// By when what is to be sent must be taken, where something is.
     answer_by: Option<Instant>,
     answer: Alarm,
-    read_in_a_row: usize,
+    has_just_read: bool,
     _seat: Seat,
 }
 
 impl Connection {
-    fn new(stream: Stream, protocol: Protocol, limits: ConnectionLimits, seat: Seat) -> Self {
+    fn new(stream: Stream, limits: ConnectionLimits, seat: Seat) -> Self {
         let watch = Watch {
             is_tls: matches!(stream, Stream::Tls(_)),
             going: Cell::new(0),
@@ -363,19 +298,15 @@ impl Connection {
             head: Cell::default(),
             is_body_wanted: Cell::new(false),
             reader: RefCell::default(),
-            answers: RefCell::default(),
-            answered: Cell::new(0),
         };
         Self {
             stream,
             limits,
-            protocol,
             watch: Rc::new(watch),
-            frames: Frames::new(),
             patience: Alarm::default(),
             answer_by: None,
             answer: Alarm::default(),
-            read_in_a_row: 0,
+            has_just_read: false,
             _seat: seat,
         }
     }
@@ -385,11 +316,8 @@ impl Connection {
         Rc::clone(&self.watch)
     }
 
-    /// Reads what has come, of HTTP/1.1 a part at a time.
+    /// Reads a part of what has come.
     fn poll_some(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.protocol == Protocol::Http2 {
-            return self.poll_frames(context, buffer);
-        }
         let mut part = [0; PART];
         let room = part.get_mut(..buffer.remaining().min(PART)).unwrap_or_default();
         let mut part = ReadBuf::new(room);
@@ -399,13 +327,6 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_frames(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(self.poll_stream(context, buffer))?;
-        let come = buffer.filled().get(before..).unwrap_or_default();
-        Poll::Ready(self.frames.follow(come).map_err(|_too_long| cut(Cut::LongHead)))
-    }
-
     fn poll_stream(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -413,15 +334,7 @@ impl Connection {
         }
     }
 
-    /// How much is read before what came is looked at.
-    const fn most_in_a_row(&self) -> usize {
-        match self.protocol {
-            Protocol::Http2 => READ_AT_ONCE,
-            _ => 1,
-        }
-    }
-
-    /// Notes what came of HTTP/1.1: something of a body, or of the head of the next request.
+    /// Notes what came: something of a body, or of the head of the next request.
     fn note_bytes(&self, bytes: &mut [u8]) {
         let watch = &self.watch;
         watch.is_body_wanted.set(false);
@@ -447,17 +360,14 @@ impl Connection {
     /// waited for.
     fn patience(&self) -> Option<(Instant, Cut)> {
         let (watch, limits) = (&self.watch, &self.limits);
-        let head = self.frames.head_since().or_else(|| watch.head_since.get());
-        let answer = watch.oldest_answer();
-        let idle = (watch.is_idle() && head.is_none()).then(|| watch.idle_since.get() + limits.head);
-        [
-            head.map(|since| (since + limits.head, Cut::LateHead)),
-            answer.map(|since| (since + limits.answer, Cut::UntakenAnswer)),
-            idle.map(|since| (since + limits.keep_alive, Cut::Idle)),
-        ]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(by, _)| *by)
+        match watch.head_since.get() {
+            Some(since) => Some((since + limits.head, Cut::LateHead)),
+            None if watch.is_idle() => Some((
+                watch.idle_since.get() + limits.head + limits.keep_alive,
+                Cut::Idle,
+            )),
+            None => None,
+        }
     }
 
     /// Passes on what became of writing, unless the client has not taken all of it for too long.
@@ -480,18 +390,14 @@ impl Connection {
 /// Counts a connection that is ended because of its client, and says how it ends.
 fn cut(why: Cut) -> io::Error {
     telemetry::cut(why);
-    match why {
-        Cut::LongHead | Cut::Flood => io::ErrorKind::InvalidData.into(),
-        Cut::LateHead | Cut::UntakenAnswer | Cut::Idle => io::ErrorKind::TimedOut.into(),
-    }
+    io::ErrorKind::TimedOut.into()
 }
 
 /// The framework ends what it has waited for in vain, a first request, without a word to us.
 impl Drop for Connection {
     fn drop(&mut self) {
         let watch = &self.watch;
-        let is_first = self.protocol == Protocol::Http1 && !watch.has_served.get();
-        if is_first && watch.idle_since.get().elapsed() >= self.limits.head {
+        if !watch.has_served.get() && watch.idle_since.get().elapsed() >= self.limits.head {
             telemetry::cut(Cut::LateHead);
         }
     }
@@ -503,28 +409,21 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.watch.is_flooded() {
-            return Poll::Ready(Err(cut(Cut::Flood)));
-        }
-        if self.read_in_a_row >= self.most_in_a_row() {
-            self.read_in_a_row = 0;
+        if self.has_just_read {
+            self.has_just_read = false;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if self.protocol == Protocol::Http1 && self.watch.is_reading_of_no_use() {
+        if self.watch.is_reading_of_no_use() {
             self.watch.reader.replace(Some(context.waker().clone()));
             return Poll::Pending;
         }
-        let before = buffer.filled().len();
         match self.poll_some(context, buffer) {
             Poll::Ready(outcome) => {
-                self.read_in_a_row += buffer.filled().len() - before;
+                self.has_just_read = true;
                 Poll::Ready(outcome)
             }
-            Poll::Pending => {
-                self.read_in_a_row = 0;
-                self.poll_patience(context)
-            }
+            Poll::Pending => self.poll_patience(context),
         }
     }
 }
@@ -563,7 +462,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// The head of a request of HTTP/1.1 as it comes. The framework takes a line feed without its carriage return for
+/// The head of a request as it comes. The framework takes a line feed without its carriage return for
 /// the end of a line, as it may (RFC 9112 section 2.2). A proxy in front that does not would see one header where we
 /// see two, and a stranger could smuggle a request past it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -631,8 +530,6 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
     use super::*;
 
     fn door(total: usize, per_address: usize) -> Door {
@@ -689,43 +586,6 @@ mod tests {
             spoilt(&["A: b\r", "\n\r\n\n"]),
             ("A: b\r\n\r\n\n".to_owned(), true)
         );
-    }
-
-    /// Reads what a peer sends until the connection has had enough of it.
-    async fn end_of(connection: &mut Connection) -> io::Error {
-        let mut bytes = [0; 1_024];
-        loop {
-            match connection.read(&mut bytes).await {
-                Ok(length) => assert!(length > 0, "the peer hangs up by itself"),
-                Err(error) => return error,
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_of_http_2_that_asks_for_nothing_but_a_sign_of_life_is_ended() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let door = door(1, 1);
-        let seat = seat(&door, "192.0.2.1").unwrap();
-        let mut connection = Connection::new(Stream::Plain(stream), Protocol::Http2, door.limits, seat);
-        let begun = Instant::now();
-        let pings = async {
-            peer.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-            let mut second = tokio::time::interval(Duration::from_secs(1));
-            loop {
-                second.tick().await;
-                peer.write_all(b"\0\0\x08\x06\0\0\0\0\0pingpong").await.unwrap();
-            }
-        };
-        let error = tokio::select! {
-            error = end_of(&mut connection) => error,
-            () = pings => unreachable!("it has no end"),
-        };
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        let allowed = door.limits.keep_alive + door.limits.head;
-        assert!(begun.elapsed() >= allowed && begun.elapsed() < allowed + Duration::from_secs(2));
     }
 
     #[test]

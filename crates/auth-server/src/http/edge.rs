@@ -49,7 +49,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
 /// Of this host alone: what else its domain has below it is not ours to promise.
 const TWO_YEARS_OF_HTTPS: &str = "max-age=63072000";
 
-/// Headers longer than this are refused, in bytes; over HTTP/2 a few on the wire can be very many in memory.
+/// Headers longer than this are refused, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// What a field is taken to cost besides its name and value (RFC 9113 section 6.5.2).
 const FIELD_BYTES: usize = 32;
@@ -167,14 +167,11 @@ async fn in_time<T>(
     }
 }
 
-/// The answer to what no handler is to see: heads that are too long, secrets in the clear, more requests at once than a
-/// connection may have, and browsers that ask whether they may.
+/// The answer to what no handler is to see: heads that are too long, secrets in the clear, and browsers that ask
+/// whether they may.
 fn answer_without_handler(request: &ServiceRequest, mark: &Mark, rules: &Rules) -> Option<HttpResponse> {
     if head_bytes(request) > MAX_HEAD_BYTES {
         return Some(wire::head_too_large().response());
-    }
-    if mark.going.as_ref().is_some_and(|going| going.is_one_too_many()) {
-        return Some(wire::unavailable(OUTAGE_RETRY_AFTER).response());
     }
     if may_hold_a_secret(request) {
         warn_of_nameless(request, mark, rules);
@@ -248,9 +245,6 @@ impl Mark {
     }
 
     fn put_on(&self, mut response: HttpResponse) -> HttpResponse {
-        if let Some(going) = &self.going {
-            going.note_answer();
-        }
         self.put_headers_on(response.headers_mut());
         let kept = (self.unread.clone(), self.going.clone());
         match kept {

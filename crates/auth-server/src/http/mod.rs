@@ -37,7 +37,6 @@ mod discovery;
 mod edge;
 mod fallback;
 pub mod form;
-mod frames;
 pub mod incoming;
 mod intake;
 mod introspect;
@@ -53,9 +52,6 @@ pub mod wire;
 const METADATA: &str = "/.well-known/oauth-authorization-server";
 /// How long a client may take to see that it is being hung up on, and may go on to send a body that was refused.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How much of a request's body, and of all of a connection's, a client of HTTP/2 may send before it is asked for more.
-const STREAM_WINDOW: u32 = 32 * 1024;
-const CONNECTION_WINDOW: u32 = 128 * 1024;
 
 /// More workers than this the framework does not start.
 const MAX_WORKERS: usize = 512;
@@ -189,12 +185,10 @@ pub fn serve(services: Services, settings: HttpSettings, listener: TcpListener) 
         let app = app(state.clone(), &settings)
             .into_factory()
             .map_err(|error: Error| error.error_response());
-        let protocols = HttpService::build()
+        let http = HttpService::build()
             .keep_alive(limits.keep_alive)
             .client_request_timeout(limits.head)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-            .h2_initial_window_size(STREAM_WINDOW)
-            .h2_initial_connection_window_size(CONNECTION_WINDOW)
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
                 async move { stopping.notified().await }
@@ -202,12 +196,12 @@ pub fn serve(services: Services, settings: HttpSettings, listener: TcpListener) 
             .on_connect_ext(|connection: &Connection, data| {
                 data.insert(connection.watch());
             })
-            .finish(map_config(app, |()| AppConfig::default()));
+            .h1(map_config(app, |()| AppConfig::default()));
         fn_service(move |stream: TcpStream| {
             let door = Arc::clone(&door);
             async move { door.admit(stream).await.map_err(DispatchError::Io) }
         })
-        .and_then(protocols)
+        .and_then(http)
     })?;
     Ok(server.run())
 }

@@ -20,8 +20,8 @@ use x509_cert::der::Decode as _;
 
 use crate::files::{self, FileFault};
 
-/// Of HTTP/2 and HTTP/1.1, in this order, the client takes what it knows (RFC 7301).
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// What is spoken below TLS (RFC 7301). Not HTTP/2: the framework bounds too little of it (ADR 0014).
+const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 
 /// The files of a certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
