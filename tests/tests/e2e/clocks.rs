@@ -110,7 +110,9 @@ fn a_clock_set_back_revives_no_consumed_token_and_no_ended_chain() {
     // The last of these was a reuse: its chain is dead by any clock.
     clock.step(7_200);
     assert_refused(&client.refresh(&live.refresh));
-    let changed = installation.run(&["user", "deactivate", "admin"], "").unwrap();
+    let changed = installation
+        .run(&["user", "deactivate", "admin", "--yes"], "")
+        .unwrap();
     assert!(changed.status.success(), "{}", everything_in(&changed));
     for step in [-7_200, -MONTH, MONTH] {
         clock.step(step);

@@ -159,7 +159,9 @@ fn a_revocation_that_the_disk_has_no_room_for_is_never_claimed() {
         assert_refused(&reused);
         assert_eq!(database.number(live), before - 1);
     }
-    let deactivated = installation.run(&["user", "deactivate", "admin"], "").unwrap();
+    let deactivated = installation
+        .run(&["user", "deactivate", "admin", "--yes"], "")
+        .unwrap();
     let is_inactive = database.number("SELECT count(*) FROM users WHERE NOT is_active") == 1;
     assert_eq!(
         deactivated.status.success(),

@@ -19,7 +19,7 @@ use crate::support::{assert_refused, everything_in};
 #[test]
 fn no_chain_survives_the_deactivation_of_its_user_while_it_rotates() {
     let end = |_: &Server, installation: &Installation, _: &[Tokens]| {
-        run(installation, "user deactivate admin", "");
+        run(installation, "user deactivate admin --yes", "");
     };
     let begin_again = |installation: &Installation| run(installation, "user activate admin", "");
     no_chain_survives(end, begin_again);
@@ -48,7 +48,7 @@ fn no_chain_survives_a_new_password_while_it_rotates() {
 #[test]
 fn no_chain_survives_the_disabling_of_its_client_while_it_rotates() {
     let end = |_: &Server, installation: &Installation, _: &[Tokens]| {
-        run(installation, &format!("client disable {FLUTTER}"), "");
+        run(installation, &format!("client disable {FLUTTER} --yes"), "");
     };
     let begin_again =
         |installation: &Installation| run(installation, &format!("client enable {FLUTTER}"), "");

@@ -94,7 +94,9 @@ fn what_an_operator_ends_beside_the_running_server_is_known_to_it_at_once() {
 
     let other = client.admin_tokens();
     assert!(service.is_active(&http, &other.access));
-    let deactivated = installation.run(&["user", "deactivate", "admin"], "").unwrap();
+    let deactivated = installation
+        .run(&["user", "deactivate", "admin", "--yes"], "")
+        .unwrap();
     assert!(deactivated.status.success(), "{}", everything_in(&deactivated));
     assert!(!service.is_active(&http, &other.access));
     assert_refused(&client.refresh(&other.refresh));

@@ -175,7 +175,9 @@ fn the_command_line_works_beside_the_running_server() {
     let client = Client::flutter(server.http());
     assert_eq!(client.sign_in("ada", ADMIN_PASSWORD).status, 200);
 
-    let deactivated = installation.run(&["user", "deactivate", "ada"], "").unwrap();
+    let deactivated = installation
+        .run(&["user", "deactivate", "ada", "--yes"], "")
+        .unwrap();
     assert!(deactivated.status.success(), "{}", everything_in(&deactivated));
     assert_eq!(client.sign_in("ada", ADMIN_PASSWORD).status, 401);
 }

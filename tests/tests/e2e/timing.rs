@@ -175,7 +175,7 @@ fn inhabited() -> Installation {
         assert!(created.status.success(), "{created:?}");
     }
     let deactivated = installation
-        .run(&["user", "deactivate", INACTIVE.username], "")
+        .run(&["user", "deactivate", INACTIVE.username, "--yes"], "")
         .unwrap();
     assert!(deactivated.status.success(), "{deactivated:?}");
     let database = installation.database();

@@ -17,10 +17,10 @@ const MAX_INPUT_BYTES: u64 = 64 * 1024;
 /// Where a new password comes from; from a prompt where neither is given.
 #[derive(Debug, Args)]
 pub(super) struct PasswordSource {
-    /// Read the password from standard input
+    /// Read the password from standard input: one line
     #[arg(long, conflicts_with = "password_file")]
     password_stdin: bool,
-    /// Read the password from a file
+    /// Read the password from a file: one line
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
@@ -29,14 +29,17 @@ impl PasswordSource {
     /// Reads the new password; at a prompt, twice.
     ///
     /// # Errors
-    /// Where it can't be read, is not UTF-8, or was typed differently the second time.
+    /// Where it can't be read, is not UTF-8, is empty or of several lines, or was typed differently the second time.
     pub(super) fn read(&self) -> Result<Password, Failure> {
-        match &self.password_file {
-            Some(path) => read_file(path).map(without_line_break),
-            None if self.password_stdin => read_standard_input().map(without_line_break),
-            None => prompt_twice(),
+        let text = match &self.password_file {
+            Some(path) => one_line(read_file(path)?)?,
+            None if self.password_stdin => one_line(read_standard_input()?)?,
+            None => prompt_twice()?,
+        };
+        if text.is_empty() {
+            return Err(Failure::refused("the password is empty: nothing was changed"));
         }
-        .map(Password::new)
+        Ok(Password::new(text))
     }
 }
 
@@ -115,10 +118,18 @@ fn read(source: impl Read, what: &str) -> Result<String, Failure> {
     Ok(text)
 }
 
-/// A secret file and a piped `echo` end in a line break that is not part of the secret.
-fn without_line_break(mut text: String) -> String {
-    text.truncate(text.trim_end_matches(['\r', '\n']).len());
-    text
+/// A secret file and a piped `echo` end in a line break that is not part of the secret. Who gives several lines
+/// has given something else than a password, since nobody could type it.
+fn one_line(mut text: String) -> Result<String, Failure> {
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.contains(['\r', '\n']) {
+        return Err(Failure::refused(
+            "a password is one line, and more were given: nothing was changed",
+        ));
+    }
+    text.truncate(line.len());
+    Ok(text)
 }
 
 /// Whether a command that destroys something asks first.
@@ -157,5 +168,35 @@ fn ask(question: &str) -> Result<(), Failure> {
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => Err(Failure::refused("nothing was changed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("secret", "secret")]
+    #[case("secret\n", "secret")]
+    #[case("secret\r\n", "secret")]
+    #[case(" secret \n", " secret ")]
+    #[case("\n", "")]
+    fn the_line_break_at_the_end_is_no_part_of_a_password(#[case] given: &str, #[case] password: &str) {
+        assert_eq!(one_line(given.to_owned()).unwrap(), password);
+    }
+
+    #[rstest]
+    #[case("secret\nsecond")]
+    #[case("secret\n\n")]
+    #[case("\nsecret")]
+    #[case("secret\rsecond\n")]
+    fn several_lines_are_no_password_and_are_not_repeated(#[case] given: &str) {
+        let refused = one_line(given.to_owned()).unwrap_err().to_string();
+        assert!(
+            refused.contains("one line") && !refused.contains("secret"),
+            "{refused}"
+        );
     }
 }

@@ -47,7 +47,12 @@ pub(super) enum ClientCommand {
         terms: Terms,
     },
     /// Switch a client off; ends every session of the client
-    Disable(Which),
+    Disable {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Switch a client on again
     Enable(Which),
     /// Delete a client for good, with its sessions
@@ -132,15 +137,7 @@ pub(super) async fn run(command: ClientCommand, settings: &Settings) -> Result<R
         ClientCommand::Show(which) => find(&desk, &which).await.map(|client| shown(&client)),
         ClientCommand::RotateSecret(which) => rotate_secret(&desk, &which).await,
         ClientCommand::Update { which, name, terms } => update(&desk, &which, name, terms).await,
-        ClientCommand::Disable(which) => {
-            change(
-                &desk,
-                &which,
-                ClientChange::Disable,
-                "disabled; every session of it has ended",
-            )
-            .await
-        }
+        ClientCommand::Disable { which, consent } => disable(&desk, &which, &consent).await,
         ClientCommand::Enable(which) => change(&desk, &which, ClientChange::Enable, "enabled").await,
         ClientCommand::Delete { which, consent } => {
             find(&desk, &which).await?;
@@ -251,6 +248,16 @@ async fn update(desk: &Desk, which: &Which, name: Option<String>, terms: Terms) 
     check(&client)?;
     change(desk, which, ClientChange::Update(Box::new(client)), "changed").await?;
     find(desk, which).await.map(|client| shown(&client))
+}
+
+async fn disable(desk: &Desk, which: &Which, consent: &Consent) -> Result<Report, Failure> {
+    find(desk, which).await?;
+    consent.obtain(&format!(
+        "Switch client {} off and end every session of it?",
+        which.client_id
+    ))?;
+    let done = "disabled; every session of it has ended";
+    change(desk, which, ClientChange::Disable, done).await
 }
 
 async fn rotate_secret(desk: &Desk, which: &Which) -> Result<Report, Failure> {

@@ -44,7 +44,12 @@ pub(super) enum UserCommand {
     /// Let a user sign in again
     Activate(Whom),
     /// Keep a user from signing in; ends every session of the user
-    Deactivate(Whom),
+    Deactivate {
+        #[command(flatten)]
+        whom: Whom,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Delete a user for good, with the user's sessions
     ///
     /// `user deactivate` ends them at once as well, and can be taken back.
@@ -97,15 +102,7 @@ pub(super) async fn run(command: UserCommand, settings: &Settings) -> Result<Rep
             )
             .await
         }
-        UserCommand::Deactivate(whom) => {
-            change(
-                &desk,
-                &find(&desk, &whom).await?,
-                UserChange::Deactivate,
-                "deactivated; every session of the user has ended",
-            )
-            .await
-        }
+        UserCommand::Deactivate { whom, consent } => deactivate(&desk, &whom, &consent).await,
         UserCommand::Delete { whom, consent } => delete(&desk, &whom, &consent).await,
     }
 }
@@ -181,6 +178,16 @@ async fn set_password(
     let hash = hash_new_password(desk, settings, &password, &user.username, &user.email).await?;
     let done = "has a new password; every session of the user has ended";
     change(desk, &user, UserChange::SetPassword(hash), done).await
+}
+
+async fn deactivate(desk: &Desk, whom: &Whom, consent: &Consent) -> Result<Report, Failure> {
+    let user = find(desk, whom).await?;
+    consent.obtain(&format!(
+        "Keep user {} from signing in and end every session of the user?",
+        user.username.as_str()
+    ))?;
+    let done = "deactivated; every session of the user has ended";
+    change(desk, &user, UserChange::Deactivate, done).await
 }
 
 async fn delete(desk: &Desk, whom: &Whom, consent: &Consent) -> Result<Report, Failure> {

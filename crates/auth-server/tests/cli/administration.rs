@@ -24,7 +24,11 @@ fn a_user_is_created_listed_changed_and_deleted() {
         (Some("anna"), Some("active"))
     );
     let id = shown["id"].as_str().unwrap();
-    let deactivated = desk.run(&["user", "deactivate", id]).succeeded().out;
+    desk.run(&["user", "deactivate", id]).failed(
+        2,
+        "there is no terminal to ask on: Keep user anna from signing in",
+    );
+    let deactivated = desk.run(&["user", "deactivate", id, "--yes"]).succeeded().out;
     assert!(
         deactivated.contains("every session of the user has ended"),
         "{deactivated}"
@@ -75,6 +79,12 @@ fn a_password_that_breaks_the_policy_is_refused_and_not_repeated() {
         .run_with(&create, "alllowercase1!")
         .failed(1, "a password has an upper-case letter");
     assert!(!refused.err.contains("alllowercase"));
+    for empty in ["", "\n"] {
+        let refused = desk.run_with(&create, empty).failed(1, "the password is empty");
+        assert!(!refused.err.contains("at least 8"), "{}", refused.err);
+    }
+    desk.run_with(&create, &format!("{PASSWORD}\nsecond\n"))
+        .failed(1, "a password is one line");
     desk.run_with(&create, "anna").failed(
         1,
         "this can't be the password: a password has at least 8 characters; a password has an upper-case letter; \
@@ -206,7 +216,10 @@ fn a_client_is_created_listed_changed_and_deleted() {
     let rotated = desk.json(&["client", "rotate-secret", "my-app"]);
     let fresh = rotated["client_secret"].as_str().unwrap().to_owned();
     assert_ne!(fresh, secret);
-    desk.run(&["client", "disable", "my-app"]).succeeded();
+    desk.run(&["client", "disable", "my-app"])
+        .failed(2, "there is no terminal to ask on: Switch client my-app off");
+    assert_eq!(desk.json(&["client", "list"])[0]["status"], "active");
+    desk.run(&["client", "disable", "my-app", "--yes"]).succeeded();
     assert_eq!(desk.json(&["client", "list"])[0]["status"], "disabled");
     desk.run(&["client", "enable", "my-app"]).succeeded();
     for seen in [
