@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::client::GrantType;
 use crate::context::RequestContext;
 use crate::id::{ClientId, RowId, SessionId, UserId};
+use crate::key::KeyState;
 use crate::refusal::GrantFault;
 use crate::scope::Scope;
 use crate::session::{RevocationReason, RevocationTarget};
@@ -84,6 +85,8 @@ pub enum AuditEvent {
     ClientDeleted {},
     /// A signing key was published.
     KeyRotated { kid: String, activates_at: i64 },
+    /// A signing key was taken out of the key set; `state` is the one it was in.
+    KeyRevoked { kid: String, state: KeyState },
 }
 
 impl AuditEvent {
@@ -109,6 +112,7 @@ impl AuditEvent {
             Self::ClientEnabled {} => EventKind::ClientEnabled,
             Self::ClientDeleted {} => EventKind::ClientDeleted,
             Self::KeyRotated { .. } => EventKind::KeyRotated,
+            Self::KeyRevoked { .. } => EventKind::KeyRevoked,
         }
     }
 
@@ -138,7 +142,8 @@ impl AuditEvent {
             | Self::ClientDisabled {}
             | Self::ClientEnabled {}
             | Self::ClientDeleted {}
-            | Self::KeyRotated { .. } => None,
+            | Self::KeyRotated { .. }
+            | Self::KeyRevoked { .. } => None,
         }
     }
 
@@ -195,10 +200,12 @@ crate::name::named! {
         ClientDeleted = "client_deleted",
         /// A signing key was published.
         KeyRotated = "key_rotated",
+        /// A signing key was taken out of the key set.
+        KeyRevoked = "key_revoked",
     } expected "login_success, login_failed, token_refresh, token_revoke, token_invalid, security_incident, \
                 rate_limit_exceeded, user_created, user_blocked, user_unblocked, user_deleted, password_change, \
                 client_created, client_updated, client_secret_rotated, client_disabled, client_enabled, \
-                client_deleted, key_rotated"
+                client_deleted, key_rotated, key_revoked"
 }
 
 /// A row of the audit trail.

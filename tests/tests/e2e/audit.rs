@@ -357,7 +357,7 @@ fn every_kind_of_event_is_written_when_it_happens() {
                 "Another-Horse-8-Battery",
             );
         }),
-        (EventKind::UserBlocked, &|| run("user deactivate anna", "")),
+        (EventKind::UserBlocked, &|| run("user deactivate anna --yes", "")),
         (EventKind::UserUnblocked, &|| run("user activate anna", "")),
         (EventKind::UserDeleted, &|| run("user delete anna --yes", "")),
         (EventKind::ClientCreated, &|| {
@@ -372,7 +372,9 @@ fn every_kind_of_event_is_written_when_it_happens() {
         (EventKind::ClientSecretRotated, &|| {
             run("client rotate-secret other", "");
         }),
-        (EventKind::ClientDisabled, &|| run("client disable other", "")),
+        (EventKind::ClientDisabled, &|| {
+            run("client disable other --yes", "")
+        }),
         (EventKind::ClientEnabled, &|| run("client enable other", "")),
         (EventKind::ClientDeleted, &|| run("client delete other --yes", "")),
     ];
@@ -386,9 +388,13 @@ fn every_kind_of_event_is_written_when_it_happens() {
         );
     }
     let before = database.audited();
-    run("keys rotate", "");
-    let news_of_keys = news(&before, &database.audited());
-    assert_eq!(news_of_keys, [("key_rotated".to_owned(), 1)]);
+    let next: Value = serde_json::from_str(&told(&installation, &["keys", "rotate", "--json"], "")).unwrap();
+    let published = database.audited();
+    assert_eq!(news(&before, &published), [("key_rotated".to_owned(), 1)]);
+    let revoke = ["keys", "revoke", next["kid"].as_str().unwrap(), "--yes"];
+    told(&installation, &revoke, "");
+    let news_of_keys = news(&published, &database.audited());
+    assert_eq!(news_of_keys, [("key_revoked".to_owned(), 1)]);
     while client.sign_in("somebody", "Wrong-Horse-7").status != 429 {}
     let seen = database.audited();
     for kind in EventKind::ALL {

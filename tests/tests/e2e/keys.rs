@@ -1,8 +1,11 @@
 //! Keys and what hangs on them: the published set, tokens under it, forgeries, restarts.
 
+use std::time::Duration;
+
 use auth_e2e::client::{Client, FLUTTER};
 use auth_e2e::installation::Installation;
 use auth_e2e::scale;
+use auth_e2e::server::within;
 use josekit::jwk::JwkSet;
 use josekit::jws::RS256;
 use josekit::jwt;
@@ -45,6 +48,39 @@ fn the_key_set_is_cached_by_its_tag() {
         .get_with("/.well-known/jwks.json", &[("if-none-match", tag)])
         .unwrap();
     assert_eq!((again.status, again.body.len()), (304, 0));
+}
+
+#[test]
+fn a_leaked_key_is_worth_nothing_once_it_is_withdrawn_beside_the_running_server() {
+    const ASKS: &str = "back-office";
+    let installation = Installation::new().unlimited();
+    let server = installation.start();
+    let secret = confidential_client(&installation, ASKS);
+    let http = server.http();
+    let client = Client::flutter(http.clone());
+    let tokens = client.admin_tokens();
+    let leaked = header(&tokens.access)["kid"].as_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| {
+        let ran = installation.run(arguments, "").unwrap();
+        assert!(ran.status.success(), "{arguments:?}: {}", everything_in(&ran));
+    };
+    run(&["keys", "rotate", "--immediately", "--yes"]);
+    run(&["keys", "revoke", &leaked, "--yes"]);
+    let is_gone = || {
+        let published = http.get("/.well-known/jwks.json").unwrap();
+        (!published.text().contains(&leaked)).then_some(())
+    };
+    within(Duration::from_secs(20), is_gone).expect("the server looks at the folder every few seconds");
+
+    assert_refused(&client.refresh(&tokens.refresh));
+    let asking = [("client_id", ASKS), ("client_secret", secret.as_str())];
+    let form = [&asking[..], &[("token", &tokens.access)]].concat();
+    let told = http.post_form("/oauth/introspect", &[], &form).unwrap();
+    assert_eq!(told.text(), "{\"active\":false}");
+
+    let anew = client.admin_tokens();
+    assert_ne!(header(&anew.access)["kid"].as_str().unwrap(), leaked);
+    client.refreshed(&anew);
 }
 
 #[test]

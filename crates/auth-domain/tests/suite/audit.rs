@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use auth_domain::audit::{AuditEvent, EventKind};
 use auth_domain::client::GrantType;
 use auth_domain::id::SessionId;
+use auth_domain::key::KeyState;
 use auth_domain::refusal::GrantFault;
 use auth_domain::scope::Scope;
 use auth_domain::session::{RevocationReason, RevocationTarget};
@@ -70,6 +71,10 @@ fn one_of_each() -> Vec<AuditEvent> {
         AuditEvent::KeyRotated {
             kid: "k".to_owned(),
             activates_at: 1,
+        },
+        AuditEvent::KeyRevoked {
+            kid: "k".to_owned(),
+            state: KeyState::Retiring,
         },
     ]
 }

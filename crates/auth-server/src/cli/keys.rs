@@ -6,12 +6,12 @@ use auth_domain::audit::AuditEvent;
 use auth_domain::key::KeyState;
 use auth_domain::ports::{Clock as _, Unavailable};
 use auth_domain::time::{Seconds, Timestamp};
-use auth_jwt::{ImportAs, KeyDescription, KeyError, KeyStore, Kid};
+use auth_jwt::{ImportAs, KeyDescription, KeyError, KeyStore, Kid, Withdrawn};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::ask;
+use super::ask::{self, Consent};
 use super::desk::Desk;
 use super::failure::{Failure, causes};
 use super::output::{Ending, Report, Table, moment, print_error};
@@ -25,13 +25,29 @@ pub(super) enum KeysCommand {
     /// List all keys and their states
     List,
     /// Publish a new key; it signs as soon as every verifier can know it
+    ///
+    /// Nothing is asked, but with --immediately.
     Rotate {
         /// Let it sign at once: only for a key that has leaked, since verifiers refuse its tokens for up to an hour
         #[arg(long)]
         immediately: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Take in an RSA private key made elsewhere
     Import(ImportArguments),
+    /// Withdraw a key that does not sign: one that has leaked, or that nobody wanted
+    ///
+    /// It leaves the key set at once, its file is deleted, and every token that it signed is refused from then on: by
+    /// this server within seconds, by a service when its copy of the key set is an hour old. Who holds a refresh token
+    /// of it has to sign in anew. The key that signs is replaced first, by `keys rotate --immediately`.
+    Revoke {
+        /// The key's name
+        #[arg(value_parser = Kid::parse)]
+        kid: Kid,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Delete the files of keys that are good for nothing any more
     Sweep,
 }
@@ -56,7 +72,10 @@ pub(super) struct ImportArguments {
 pub(super) async fn run(command: KeysCommand, settings: &Settings) -> Result<Report, Failure> {
     match command {
         KeysCommand::List => list(settings),
-        KeysCommand::Rotate { immediately } => rotate(settings, immediately).await,
+        KeysCommand::Rotate { immediately, consent } => {
+            rotate(settings, immediately.then_some(&consent)).await
+        }
+        KeysCommand::Revoke { kid, consent } => revoke(settings, &kid, &consent).await,
         KeysCommand::Import(arguments) => import(settings, arguments).await,
         KeysCommand::Sweep => sweep(settings),
     }
@@ -124,11 +143,13 @@ fn list(settings: &Settings) -> Result<Report, Failure> {
     Ok(Report::new(table.to_string(), Value::Array(views)))
 }
 
-async fn rotate(settings: &Settings, immediately: bool) -> Result<Report, Failure> {
+/// Makes the next key; asks first where it shall sign at once.
+async fn rotate(settings: &Settings, at_once: Option<&Consent>) -> Result<Report, Failure> {
     let desk = Desk::open(settings).await?;
     let now = desk.now();
     let keys = open(settings, now)?;
-    let made = if immediately {
+    let made = if let Some(consent) = at_once {
+        consent.obtain("Let a new key sign at once? Services refuse its tokens for up to an hour.")?;
         keys.rotate_at_once(now)
     } else {
         keys.rotate(now)
@@ -136,6 +157,72 @@ async fn rotate(settings: &Settings, immediately: bool) -> Result<Report, Failur
     let key = made.map_err(|error| failed("rotate the keys", &error))?;
     let row = audited(&desk, &key).await;
     Ok(concluded(&key, "is published", row))
+}
+
+async fn revoke(settings: &Settings, kid: &Kid, consent: &Consent) -> Result<Report, Failure> {
+    if let KeyPlace::Pair { .. } = settings.keys.place {
+        return Err(Failure::refused(
+            "the signing key is a given pair: there is no other that could take over",
+        )
+        .advise("Set PRIVATE_KEY_PATH and PUBLIC_KEY_PATH to a new pair, and start the server again."));
+    }
+    check_keys_exist(settings)?;
+    let desk = Desk::open(settings).await?;
+    let keys = open(settings, desk.now())?;
+    let state = keys
+        .state(kid, desk.now())
+        .map_err(|error| failed("look for the key", &error))?;
+    withdrawable(kid, state)?;
+    consent.obtain(&format!(
+        "Withdraw key {kid} for good? Every token that it signed is refused then."
+    ))?;
+    let now = desk.now();
+    let outcome = keys
+        .withdraw(kid, now)
+        .map_err(|error| failed("withdraw the key", &error))?;
+    let state = withdrawable(kid, state_before(outcome))?;
+    warn_of_strays(&keys)?;
+    let event = AuditEvent::KeyRevoked {
+        kid: kid.to_string(),
+        state,
+    };
+    let row = desk.store.audit.record(desk.audit(event, None, None)).await;
+    Ok(noted(withdrawn(kid, state, keys.turned_over_after(now)), row))
+}
+
+const fn state_before(outcome: Withdrawn) -> Option<KeyState> {
+    match outcome {
+        Withdrawn::Done(state) => Some(state),
+        Withdrawn::Signs => Some(KeyState::Active),
+        Withdrawn::Unknown => None,
+    }
+}
+
+/// The state of a key that may go.
+fn withdrawable(kid: &Kid, state: Option<KeyState>) -> Result<KeyState, Failure> {
+    match state {
+        None => {
+            Err(Failure::refused(format!("there is no key {kid}"))
+                .advise("`auth-service keys list` lists them."))
+        }
+        Some(KeyState::Active) => Err(
+            Failure::refused(format!("key {kid} is the one that signs")).advise(format!(
+                "If it has leaked, let another take over by `auth-service keys rotate --immediately`, and repeat \
+                 `auth-service keys revoke {kid}`."
+            )),
+        ),
+        Some(other) => Ok(other),
+    }
+}
+
+fn withdrawn(kid: &Kid, state: KeyState, until: Timestamp) -> Report {
+    let until = moment(until);
+    let people = format!(
+        "Key {kid} is withdrawn and deleted. This server refuses its tokens within seconds; services, which \
+         keep the key set for an hour, may take them until {until}."
+    );
+    let programs = json!({ "kid": kid, "was": state, "services_may_accept_until": until });
+    Report::new(people, programs)
 }
 
 async fn import(settings: &Settings, arguments: ImportArguments) -> Result<Report, Failure> {
@@ -183,17 +270,19 @@ fn warn_of_strays(store: &KeyStore) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What became of a key. It is there whether or not the audit trail says so, and doing it again would add another:
-/// so a row that is missing makes a warning and the exit code, never a failure that hides the key.
 fn concluded(key: &KeyDescription, done: &str, row: Result<(), Unavailable>) -> Report {
-    let report = announced(key, done);
+    noted(announced(key, done), row)
+}
+
+/// What became of a key. That is so whether or not the audit trail says it, and doing it again would add another key,
+/// or find none: so a row that is missing makes a warning and the exit code, never a failure that hides what was done.
+fn noted(report: Report, row: Result<(), Unavailable>) -> Report {
     let Err(outage) = row else {
         return report;
     };
     print_error(&format!(
-        "auth-service: key {} {done}, but its audit row could not be written: {}\n\
-         Don't repeat the command: that would add another key.",
-        key.kid,
+        "auth-service: this was done, but its audit row could not be written: {}\n\
+         Don't repeat the command: nothing is missing but the row.",
         causes(&outage)
     ));
     Report {

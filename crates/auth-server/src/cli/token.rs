@@ -148,7 +148,10 @@ fn report(parts: &Parts, verdict: &Verdict, now: Timestamp) -> Report {
             "good refresh token: signature, issuer, audience and times (whether it was used is not looked up)"
                 .to_owned()
         }
-        None => format!("good {}: signature, issuer, audience and times", verdict.kind),
+        None => format!(
+            "good {}: signature, issuer, audience and times (whether it was denied is not looked up)",
+            verdict.kind
+        ),
         Some(fault) => format!("not good ({}): {fault}", verdict.kind),
     };
     let mut people = format!(

@@ -33,6 +33,17 @@ fn a_token_is_looked_into_and_judged_but_never_printed() {
     let (ran, said) = inspect(&desk, answer["refresh_token"].as_str().unwrap());
     assert_eq!((ran.code, &said["kind"]), (0, &"refresh token".into()));
 
+    for (token, said) in [
+        (access, "(whether it was denied is not looked up)"),
+        (
+            answer["refresh_token"].as_str().unwrap(),
+            "(whether it was used is not looked up)",
+        ),
+    ] {
+        let ran = desk.run_with(&["token", "inspect"], token).succeeded();
+        assert!(ran.out.contains(said), "{}", ran.out);
+    }
+
     let (signed, _) = access.rsplit_once('.').unwrap();
     let (ran, said) = inspect(&desk, &format!("{signed}.AAAA"));
     assert_eq!((ran.code, &said["good"]), (1, &false.into()));
@@ -92,8 +103,10 @@ fn a_new_key_is_published_before_it_signs() {
     );
     let next = desk.json(&["keys", "rotate"]);
     assert_eq!(next["state"], "published");
-    let leaked = desk.json(&["keys", "rotate", "--immediately"]);
-    assert_eq!(leaked["state"], "active");
+    desk.run(&["keys", "rotate", "--immediately"])
+        .failed(2, "there is no terminal to ask on: Let a new key sign at once?");
+    let at_once = desk.json(&["keys", "rotate", "--immediately", "--yes"]);
+    assert_eq!(at_once["state"], "active");
     let all = desk.json(&["keys", "list"]);
     assert_eq!(all.as_array().unwrap().len(), 3);
     let people = desk.run(&["keys", "list"]).succeeded().out;
@@ -101,6 +114,60 @@ fn a_new_key_is_published_before_it_signs() {
         people.contains(next["kid"].as_str().unwrap()) && people.contains("published"),
         "{people}"
     );
+}
+
+#[test]
+fn a_leaked_key_is_withdrawn_once_another_signs() {
+    let desk = Desk::new().with("AUTH_SERVICE__MASTER_KEY", PASSWORD);
+    let server = desk.serve();
+    let (_, answer) = server.sign_in("admin", PASSWORD);
+    server.stop();
+    let leaked = desk.json(&["keys", "list"])[0]["kid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let refused = desk
+        .run(&["keys", "revoke", &leaked, "--yes"])
+        .failed(1, "is the one that signs");
+    assert!(
+        refused.err.contains("keys rotate --immediately"),
+        "{}",
+        refused.err
+    );
+    desk.json(&["keys", "rotate", "--immediately", "--yes"]);
+    desk.run(&["keys", "revoke", &leaked])
+        .failed(2, "Every token that it signed is refused then.");
+    let access = answer["access_token"].as_str().unwrap();
+    assert_eq!(inspect(&desk, access).0.code, 0, "nothing has changed yet");
+
+    let said = desk.json(&["keys", "revoke", &leaked, "--yes"]);
+    assert_eq!(
+        (&said["kid"], &said["was"]),
+        (&(&*leaked).into(), &"retiring".into())
+    );
+    let (ran, said) = inspect(&desk, access);
+    assert_eq!(
+        (ran.code, &said["fault"]),
+        (1, &"signed by no published key".into())
+    );
+    assert!(!desk.path(&format!("data/keys/{leaked}.pem")).exists());
+    assert_eq!(desk.json(&["keys", "list"]).as_array().unwrap().len(), 1);
+    let row = &desk.json(&["audit", "search", "--event", "key_revoked"])[0];
+    assert_eq!(
+        (&row["event_data"]["kid"], &row["event_data"]["state"]),
+        (&(&*leaked).into(), &"retiring".into())
+    );
+    desk.run(&["keys", "revoke", &leaked, "--yes"])
+        .failed(1, "there is no key ");
+}
+
+#[test]
+fn a_given_pair_is_not_withdrawn() {
+    let desk = Desk::new()
+        .with("AUTH_SERVICE__PRIVATE_KEY_PATH", "private.pem")
+        .with("AUTH_SERVICE__PUBLIC_KEY_PATH", "public.pem");
+    desk.run(&["keys", "revoke", "any", "--yes"])
+        .failed(1, "the signing key is a given pair");
 }
 
 #[test]
