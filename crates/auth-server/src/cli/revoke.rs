@@ -26,7 +26,7 @@ use crate::system::SystemClock;
 #[derive(Debug, Args)]
 pub(super) struct RevokeArguments {
     /// The session of this id
-    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "client", "token_stdin"])]
+    #[arg(long, value_name = "ID", value_parser = session_id, conflicts_with_all = ["user", "client", "token_stdin"])]
     session: Option<Uuid>,
     /// Every session of this user, by name, e-mail address or id; with --client, only those at that client
     #[arg(long, value_name = "USER", conflicts_with = "token_stdin")]
@@ -39,6 +39,10 @@ pub(super) struct RevokeArguments {
     token_stdin: bool,
     #[command(flatten)]
     consent: Consent,
+}
+
+fn session_id(text: &str) -> Result<Uuid, &'static str> {
+    Uuid::try_parse(text).map_err(|_| "it is no session's id, such as 019a20e4-6f3c-7b1d-9c52-8e0f4d7a1b36")
 }
 
 /// Carries it out.

@@ -59,7 +59,7 @@ fn a_session_ends_once_and_no_other_with_it() {
     assert_eq!(said, format!("1 session of id {session} has ended.\n"));
     assert_eq!(ended(&desk, &["--session", &session]), 0);
     assert_eq!(ended(&desk, &["--user", "admin", "--yes"]), 1, "the other one");
-    assert_eq!(audited(&desk), 3);
+    assert_eq!(audited(&desk), 2, "what ended nothing leaves no row");
 }
 
 #[test]
@@ -152,6 +152,28 @@ fn what_can_not_be_meant_is_a_wrong_command() {
         let ran = desk.run(&[&["token", "revoke"], arguments].concat());
         assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.err);
     }
+}
+
+#[test]
+fn what_is_no_id_of_a_session_is_named_with_what_would_be() {
+    let desk = Desk::new().migrated();
+    let refused = desk
+        .run(&["token", "revoke", "--session", "123"])
+        .failed(2, "'123'");
+    assert!(
+        refused.err.contains("no session's id, such as 019a"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let desk = Desk::new().migrated();
+    let refused = desk
+        .run(&["audit", "export", "--output", "nowhere/trail.csv"])
+        .failed(1, "no file can be made in the folder nowhere: entity not found");
+    assert!(!refused.err.contains(".tmp"), "{}", refused.err);
 }
 
 #[test]

@@ -95,7 +95,8 @@ async fn export_to(
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     // Of mode 0600, and deleted where it is not given its name below.
-    let draft = NamedTempFile::new_in(folder)?;
+    let draft =
+        NamedTempFile::new_in(folder).map_err(|error| Trouble::Folder(folder.to_owned(), error.kind()))?;
     let written = export(log, filter, arguments, BufWriter::new(draft.as_file())).await?;
     draft.as_file().sync_all()?;
     if arguments.force {
@@ -143,6 +144,8 @@ async fn export(
 enum Trouble {
     /// The file is there already.
     Exists,
+    /// No file can be made in the folder.
+    Folder(PathBuf, io::ErrorKind),
     /// Nothing can be written there.
     Write(io::Error),
     /// A row can't be written in that format.
@@ -156,6 +159,11 @@ impl Trouble {
         match self {
             Self::Exists => Failure::refused(format!("{} is there already", visible(place)))
                 .advise("Choose another file, or replace it by --force."),
+            Self::Folder(folder, why) => {
+                let folder = visible(&folder.display().to_string());
+                Failure::refused(format!("no file can be made in the folder {folder}: {why}"))
+                    .advise("--output names a file in a folder that exists, such as --output trail.csv.")
+            }
             Self::Write(error) => Failure::of(&format!("write {}", visible(place)), &error),
             Self::Row(failure) => failure,
             Self::Read(outage) => outage.into(),

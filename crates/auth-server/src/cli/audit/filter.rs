@@ -83,7 +83,7 @@ impl FilterArguments {
             ip: given("--ip", self.ip.as_deref(), |text| {
                 text.parse::<IpAddr>()
                     .map(|ip| ip.to_canonical())
-                    .map_err(|fault| fault.to_string())
+                    .map_err(|_| format!("{text} is no IP address, such as 192.0.2.7 or 2001:db8::7"))
             })?,
             correlation_id: self.correlation_id.clone(),
             success: self.success(),
@@ -269,7 +269,7 @@ mod tests {
     #[case(FilterArguments { since: Some("soon".into()), ..FilterArguments::default() }, "--since: soon is neither")]
     #[case(FilterArguments { until: Some("soon".into()), ..FilterArguments::default() }, "--until: soon is neither")]
     #[case(FilterArguments { client: Some("x".into()), ..FilterArguments::default() }, "--client: a client id has")]
-    #[case(FilterArguments { ip: Some("10.0.0.0/8".into()), ..FilterArguments::default() }, "--ip: ")]
+    #[case(FilterArguments { ip: Some("10.0.0.0/8".into()), ..FilterArguments::default() }, "--ip: 10.0.0.0/8 is no IP address, such as 192.0.2.7")]
     fn a_wrong_value_is_refused_by_its_flag(#[case] arguments: FilterArguments, #[case] says: &str) {
         let refused = arguments.without_user(NOW).unwrap_err();
         assert!(refused.starts_with(says), "{refused}");
