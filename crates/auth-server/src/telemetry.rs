@@ -284,6 +284,15 @@ pub fn panicked(correlation_id: &str) {
     );
 }
 
+/// Records a panic of work whose client has gone, so that nobody was answered.
+pub fn panicked_unseen() {
+    metrics::counter!(meters::PANICS).increment(1);
+    tracing::error!(
+        event_type = "panic",
+        "a handler panicked after its client had gone"
+    );
+}
+
 fn count(answer: &Answer, status: u16, took: Duration) {
     let facts = &answer.facts;
     let grant_type = facts.grant_type.map_or("unknown", GrantType::as_str);

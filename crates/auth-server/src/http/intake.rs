@@ -1,6 +1,6 @@
 //! Takes a form in, for every endpoint that is asked by one: its type, its size, its time, its client's credentials.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
 use actix_web::http::header::{
@@ -10,11 +10,12 @@ use actix_web::web::Payload;
 use auth_domain::client_auth::BasicCredentials;
 use auth_domain::refusal::{Refusal, RequestFault};
 use auth_domain::request::AboutToken;
-use futures::StreamExt;
-use tokio::task::JoinError;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::{basic, form};
+use crate::telemetry;
 
 /// The longest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
@@ -51,15 +52,19 @@ pub(super) async fn about_token(headers: &HeaderMap, body: Payload) -> Result<Ab
 /// Carries work to its end though the client hangs up meanwhile: what has been counted is corrected, what has been
 /// refused is audited, and every request has its line in the log.
 pub(super) async fn to_the_end<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
-    match actix_web::rt::spawn(work)
-        .await
-        .map_err(JoinError::try_into_panic)
-    {
-        Ok(done) => done,
+    let (tell, told) = oneshot::channel();
+    actix_web::rt::spawn(async move {
+        let ended = AssertUnwindSafe(work).catch_unwind().await;
+        if let Err(Err(_panic)) = tell.send(ended) {
+            telemetry::panicked_unseen();
+        }
+    });
+    match told.await {
+        Ok(Ok(done)) => done,
         // The edge answers it.
-        Err(Ok(panic)) => resume_unwind(panic),
+        Ok(Err(panic)) => resume_unwind(panic),
         // The worker itself is ending, and nobody is left to be answered.
-        Err(Err(_)) => std::future::pending().await,
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -107,4 +112,34 @@ async fn collect(mut body: Payload, room: usize) -> Result<Zeroizing<Vec<u8>>, R
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics::with_local_recorder;
+
+    use super::*;
+    use crate::telemetry::Telemetry;
+
+    #[test]
+    fn a_panic_that_nobody_waits_for_is_counted() {
+        let (recorder, telemetry) = Telemetry::local();
+        with_local_recorder(&recorder, || {
+            actix_web::rt::System::new().block_on(async {
+                let (go, wait) = oneshot::channel::<()>();
+                let mut work = Box::pin(to_the_end(async move {
+                    let _ = wait.await;
+                    panic!("a defect");
+                }));
+                assert!(futures::poll!(&mut work).is_pending());
+                drop::<std::pin::Pin<Box<dyn Future<Output = ()>>>>(work);
+                go.send(()).unwrap();
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        });
+        let metrics = telemetry.render();
+        assert!(metrics.contains("auth_http_panics_total 1\n"), "{metrics}");
+    }
 }
