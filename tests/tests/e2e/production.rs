@@ -65,6 +65,7 @@ fn each_setting_that_is_unsafe_in_production_is_refused_with_what_to_do() {
             "must be true",
         ),
         ("MASTER_KEY", "Password123!", "MASTER_KEY", "choose another"),
+        ("JWT_ISSUER", "", "JWT_ISSUER", "must be set"),
     ];
     for (name, value, place, advice) in table {
         let installation = in_earnest().with(&format!("AUTH_SERVICE__{name}"), value);
@@ -109,6 +110,17 @@ fn a_server_that_is_safe_starts_in_production_and_warns_of_the_rest() {
     let server = installation.start();
     assert_eq!(server.http().get("/health").unwrap().status, 200);
     assert!(installation.printed().contains("AUTH_SERVICE__LOG_LEVEL"));
+}
+
+#[test]
+fn in_production_no_secret_is_taken_over_plain_http() {
+    let installation = in_earnest();
+    let server = installation.start();
+    for path in ["/oauth/token", "/oauth/revoke", "/oauth/introspect"] {
+        let refused = server.http().post_form(path, &[], &[("token", "a")]).unwrap();
+        assert_eq!(refused.status, 403, "{path}");
+    }
+    assert_eq!(server.http().get("/health").unwrap().status, 200);
 }
 
 /// Makes a pipe that nobody ever writes to.
