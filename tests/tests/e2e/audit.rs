@@ -373,7 +373,7 @@ fn every_kind_of_event_is_written_when_it_happens() {
             run("client rotate-secret other", "");
         }),
         (EventKind::ClientDisabled, &|| {
-            run("client disable other --yes", "")
+            run("client disable other --yes", "");
         }),
         (EventKind::ClientEnabled, &|| run("client enable other", "")),
         (EventKind::ClientDeleted, &|| run("client delete other --yes", "")),
