@@ -210,6 +210,7 @@ fn rows_of_any_form(parameter: Parameter) -> Vec<(&'static str, Row)> {
         ("wrong_content_type", invalid(RequestFault::ContentType)),
         ("invalid_client", by(Challenge::Other)),
         ("invalid_client_by_basic", by(Challenge::Basic)),
+        ("plain_http_in_production", wire::plain_http()),
         ("storage_down", wire::unavailable(wire::OUTAGE_RETRY_AFTER)),
     ]
 }

@@ -14,8 +14,8 @@ use auth_domain::time::{Seconds, Timestamp};
 
 /// How often the trail is read.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
-/// How long after it began a request may still store its row: longer than any is given.
-const LATENESS: Seconds = Seconds::new(60);
+/// How long after it began a request may still store its row: longer than the longest `REQUEST_TIMEOUT`.
+const LATENESS: Seconds = Seconds::new(360);
 /// How many rows are read at a time.
 const PAGE: u32 = 1_000;
 
@@ -127,11 +127,12 @@ mod tests {
         let (mut follower, _) = Follower::start(&store, AuditFilter::default(), at(0), 0)
             .await
             .unwrap();
-        for second in 0..200 {
+        let most = usize::try_from(LATENESS.get()).unwrap() + 1;
+        for second in 0..2 * LATENESS.get() {
             write(&store, second, &second.to_string()).await;
             let told = follower.poll(&store, at(second)).await.unwrap();
             assert_eq!(names(&told), [second.to_string()]);
-            assert!(follower.told.len() <= 61, "{}", follower.told.len());
+            assert!(follower.told.len() <= most, "{}", follower.told.len());
         }
     }
 
