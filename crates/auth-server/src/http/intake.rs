@@ -43,7 +43,7 @@ pub(super) async fn form(
 /// A request about a token.
 ///
 /// # Errors
-/// As [`form`], and where the form is no such request.
+/// As [`form()`], and where the form is no such request.
 pub(super) async fn about_token(headers: &HeaderMap, body: Payload) -> Result<AboutToken, Refusal> {
     let (form, basic) = form(headers, body).await?;
     AboutToken::parse(form, basic)
