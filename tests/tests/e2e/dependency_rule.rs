@@ -52,7 +52,6 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "sha2",
             "thiserror",
             "tokio",
-            "tracing",
             "zeroize",
         ],
     ),
