@@ -184,7 +184,7 @@ fn an_export_is_a_private_file_that_is_never_replaced_unasked() {
     assert!(said.contains("events written to trail.csv."), "{said}");
     let written = std::fs::read_to_string(&path).unwrap();
     assert!(
-        written.starts_with("id,created_at,event_type,success,user_id,"),
+        written.starts_with(r#""id","created_at","event_type","success","user_id","#),
         "{written}"
     );
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);

@@ -25,7 +25,10 @@ impl Disk {
     /// Mounts one of 4 MiB. `None` where mounting is not allowed, which the full figures do not put up with.
     fn mounted() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let done = mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], directory.path());
+        let done = mount(
+            &["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"],
+            directory.path(),
+        );
         if !done {
             scale::left_out(
                 "a disk that is full or read-only, for which one is mounted: that takes root's rights",
