@@ -260,7 +260,8 @@ fn a_server_starts_without_its_redis_and_takes_it_up_by_itself() {
 #[test]
 fn redis_is_told_no_name_and_no_address() {
     let redis = RedisServer::start();
-    let server = instance(&redis, AMPLE).start();
+    let installation = instance(&redis, AMPLE);
+    let server = installation.start();
     judged(&[server], "mallory", 3);
     let mut everything = redis.tell("KEYS *").unwrap();
     let names: Vec<String> = everything
