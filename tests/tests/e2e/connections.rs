@@ -201,7 +201,8 @@ fn clients_that_ask_without_end_and_read_nothing_are_cut_off() {
 
 #[test]
 fn a_body_without_end_is_refused_however_it_comes() {
-    let server = Installation::new().start();
+    let installation = Installation::new();
+    let server = installation.start();
     let head = "POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";
     for chunk in [
@@ -290,7 +291,8 @@ fn ambiguous() -> Vec<(&'static str, String)> {
 
 #[test]
 fn an_ambiguous_request_is_refused_and_what_it_smuggles_is_never_answered() {
-    let server = Installation::new().start();
+    let installation = Installation::new();
+    let server = installation.start();
     for (what, request) in ambiguous() {
         let reaction = send(server.address(), request.as_bytes(), Ending::Open, PATIENCE).unwrap();
         match &reaction {
