@@ -423,10 +423,14 @@ mod tests {
         assert_eq!(xff(&format!("{long},10.2.2.2")), "10.2.2.2");
     }
 
+    /// What may stand in a header: any bytes but control characters.
+    fn header_bytes() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(prop_oneof![32_u8..=126, 128_u8..=255], 0..80)
+    }
+
     proptest! {
         #[test]
-        fn nothing_that_a_stranger_sends_changes_its_address(value in proptest::collection::vec(32_u8..=255, 0..80)) {
-            prop_assume!(!value.contains(&127));
+        fn nothing_that_a_stranger_sends_changes_its_address(value in header_bytes()) {
             let all = [
                 ("x-forwarded-for", value.as_slice()),
                 ("forwarded", &value),
@@ -440,10 +444,10 @@ mod tests {
 
         #[test]
         fn whatever_stands_left_of_the_trusted_proxys_own_entry_changes_nothing(
-            left in proptest::collection::vec(32_u8..=255, 0..80),
+            left in header_bytes(),
             client in any::<u32>().prop_map(std::net::Ipv4Addr::from),
         ) {
-            prop_assume!(!left.contains(&127) && client.octets()[0] != 10);
+            prop_assume!(client.octets()[0] != 10);
             let left = left.escape_ascii().to_string().replace('\\', "");
             prop_assert_eq!(xff(&format!("{left}, {client}")), client.to_string());
             let said = forwarded(&format!("{left}, for={client};proto=https"));
