@@ -10,6 +10,7 @@ use auth_domain::ports::admin::{AuditLog, ClientDirectory, Founding, UserDirecto
 use auth_domain::ports::{AccessTokens, AuditTrail, Clients, Sessions, StoreProbe, Users};
 
 mod error;
+mod lane;
 mod migrations;
 mod rows;
 mod schema;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::Integer;
 
-use super::lane::Lane;
 use super::{Conn, connect};
 use crate::StoreOptions;
 use crate::error::StoreError;
+use crate::lane::Lane;
 
 /// How long the log is left alone after a checkpoint.
 const PAUSE: Duration = Duration::from_millis(200);

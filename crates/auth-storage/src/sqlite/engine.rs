@@ -7,11 +7,11 @@ use auth_domain::ports::Unavailable;
 use tokio::sync::oneshot;
 
 use super::checkpointer::{self, LogState};
-use super::lane::Lane;
 use super::readers::{self, Query};
 use super::writer::{self, Command, Job};
 use super::{Conn, database_error, prepare_file};
 use crate::error::StoreError;
+use crate::lane::{Lane, settle};
 use crate::{OpenError, StoreOptions};
 
 /// An open database.
@@ -42,7 +42,7 @@ impl Engine {
     pub(crate) async fn read<T, Q>(&self, what: &'static str, query: Q) -> Result<T, Unavailable>
     where
         T: Send + 'static,
-        Q: FnOnce(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+        Q: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
     {
         let (reply, outcome) = oneshot::channel();
         let query: Query = Box::new(move |conn| {
@@ -57,7 +57,7 @@ impl Engine {
     pub(crate) async fn write<T, W>(&self, what: &'static str, work: W) -> Result<T, Unavailable>
     where
         T: Send + 'static,
-        W: FnOnce(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+        W: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
     {
         let (job, outcome) = Job::new(work);
         let queued = self.writer.submit(Box::new(job));
@@ -70,18 +70,6 @@ impl Engine {
         self.readers.close();
         self.checkpointer.close();
     }
-}
-
-async fn settle<T>(
-    what: &'static str,
-    queued: Result<(), StoreError>,
-    outcome: oneshot::Receiver<Result<T, StoreError>>,
-) -> Result<T, Unavailable> {
-    let settled = match queued {
-        Ok(()) => outcome.await.unwrap_or(Err(StoreError::Panicked)),
-        Err(refused) => Err(refused),
-    };
-    settled.map_err(|error| error.in_operation(what))
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ use crate::schema::oauth_clients;
 mod body;
 mod checkpointer;
 mod engine;
-mod lane;
 pub(crate) mod migrations;
 mod readers;
 mod writer;

@@ -2,23 +2,17 @@
 //!
 //! Threads of our own and not the runtime's: those have no bound that means anything to a database.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-
 use diesel::connection::SimpleConnection;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error as PoolError, Pool};
 
 use super::Conn;
-use super::lane::Lane;
 use crate::StoreOptions;
 use crate::error::StoreError;
+use crate::lane::{Crew, Lane};
 
 /// A query with the place where its answer goes.
 pub(super) type Query = Box<dyn FnOnce(Result<&mut Conn, StoreError>) + Send>;
 type Connections = Pool<ConnectionManager<Conn>>;
-type Waiting = Arc<Mutex<Receiver<Query>>>;
 
 /// Makes every connection of the pool one that can only read.
 #[derive(Debug)]
@@ -50,32 +44,17 @@ pub(super) fn start(file: &str, options: StoreOptions) -> Result<Lane<Query>, St
         }))
         .build(ConnectionManager::new(file))
         .map_err(|error| StoreError::NoConnection(error.to_string()))?;
-    let (entrance, waiting) = sync_channel(options.queue);
-    let waiting = Arc::new(Mutex::new(waiting));
-    let threads = (0..readers)
-        .map(|_| spawn(connections.clone(), Arc::clone(&waiting)))
-        .collect::<Result<_, _>>()?;
-    Ok(Lane::new(entrance, threads))
-}
-
-fn spawn(connections: Connections, waiting: Waiting) -> Result<thread::JoinHandle<()>, StoreError> {
-    thread::Builder::new()
-        .name("store-reader".to_owned())
-        .spawn(move || {
-            while let Some(query) = next(&waiting) {
-                // Only the query is lost, and its connection, which is dropped while the panic unwinds.
-                if catch_unwind(AssertUnwindSafe(|| answer(&connections, query))).is_err() {
-                    tracing::error!("a query has panicked");
-                }
-            }
-        })
-        .map_err(|error| StoreError::NoConnection(error.to_string()))
-}
-
-/// The next query; `None` once the lane is closed and empty.
-fn next(waiting: &Waiting) -> Option<Query> {
-    let waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    waiting.recv().ok()
+    let crew = Crew {
+        name: "store-reader",
+        threads: readers,
+        queue: options.queue,
+        batch: 1,
+    };
+    Lane::staffed(crew, move |queries| {
+        for query in queries {
+            answer(&connections, query);
+        }
+    })
 }
 
 fn answer(connections: &Connections, query: Query) {

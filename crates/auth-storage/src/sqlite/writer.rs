@@ -15,10 +15,10 @@ use diesel::prelude::*;
 use tokio::sync::oneshot;
 
 use super::checkpointer::LogState;
-use super::lane::Lane;
 use super::{Conn, connect};
 use crate::StoreOptions;
 use crate::error::StoreError;
+use crate::lane::Lane;
 
 /// The least time from one commit to the next. A fast disk would otherwise make groups of one under load, each with
 /// the price of a transaction and a sync; so they grow with the load, and nobody waits longer than this for it.

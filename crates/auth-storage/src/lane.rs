@@ -1,0 +1,145 @@
+//! Threads of our own behind a bounded queue: work past the bound is refused at once instead of piling up.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use auth_domain::ports::Unavailable;
+use tokio::sync::oneshot;
+
+use crate::error::StoreError;
+
+/// The threads behind a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Crew {
+    /// What the threads are called.
+    pub(crate) name: &'static str,
+    /// How many there are.
+    pub(crate) threads: u32,
+    /// How many jobs may wait.
+    pub(crate) queue: usize,
+    /// How many waiting jobs one thread takes at once, at most.
+    pub(crate) batch: usize,
+}
+
+/// The way into the threads that do one kind of work.
+pub(crate) struct Lane<J> {
+    entrance: Mutex<Option<SyncSender<J>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl<J> Lane<J> {
+    /// A lane into threads that end when its entrance is closed and nothing waits any more.
+    pub(crate) fn new(entrance: SyncSender<J>, threads: Vec<JoinHandle<()>>) -> Self {
+        Self {
+            entrance: Mutex::new(Some(entrance)),
+            threads: Mutex::new(threads),
+        }
+    }
+
+    /// Queues a job, or says at once why not.
+    pub(crate) fn submit(&self, job: J) -> Result<(), StoreError> {
+        let entrance = lock(&self.entrance);
+        let entrance = entrance.as_ref().ok_or(StoreError::Closed)?;
+        entrance.try_send(job).map_err(|refused| match refused {
+            TrySendError::Full(_) => StoreError::Overloaded,
+            TrySendError::Disconnected(_) => StoreError::Closed,
+        })
+    }
+
+    /// Lets nothing more in, and waits until what is in is done.
+    pub(crate) fn close(&self) {
+        drop(lock(&self.entrance).take());
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store has panicked");
+            }
+        }
+    }
+}
+
+impl<J: Send + 'static> Lane<J> {
+    /// A lane into threads that do the same with whatever jobs they take. A panic costs the jobs at hand, and nothing
+    /// else: what they hold, connections and the places for answers, is dropped while it unwinds.
+    pub(crate) fn staffed(
+        crew: Crew,
+        work: impl Fn(Vec<J>) + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let (entrance, waiting) = sync_channel(crew.queue);
+        let (waiting, work) = (Arc::new(Mutex::new(waiting)), Arc::new(work));
+        let hire = |_| {
+            let (waiting, work) = (Arc::clone(&waiting), Arc::clone(&work));
+            thread::Builder::new()
+                .name(crew.name.to_owned())
+                .spawn(move || {
+                    while let Some(jobs) = next(&waiting, crew.batch) {
+                        if catch_unwind(AssertUnwindSafe(|| work(jobs))).is_err() {
+                            tracing::error!(thread = crew.name, "work for the database has panicked");
+                        }
+                    }
+                })
+                .map_err(|error| StoreError::NoConnection(error.to_string()))
+        };
+        let threads = (0..crew.threads.max(1)).map(hire).collect::<Result<_, _>>()?;
+        Ok(Self::new(entrance, threads))
+    }
+}
+
+/// What waits, at most so many; `None` once the lane is closed and empty.
+fn next<J>(waiting: &Mutex<Receiver<J>>, at_most: usize) -> Option<Vec<J>> {
+    let waiting = lock(waiting);
+    let first = waiting.recv().ok()?;
+    let rest = waiting.try_iter().take(at_most.saturating_sub(1));
+    Some(std::iter::once(first).chain(rest).collect())
+}
+
+/// The outcome of a job that was queued, for the port whose operation it is.
+pub(crate) async fn settle<T>(
+    what: &'static str,
+    queued: Result<(), StoreError>,
+    outcome: oneshot::Receiver<Result<T, StoreError>>,
+) -> Result<T, Unavailable> {
+    let settled = match queued {
+        Ok(()) => outcome.await.unwrap_or(Err(StoreError::Panicked)),
+        Err(refused) => Err(refused),
+    };
+    settled.map_err(|error| error.in_operation(what))
+}
+
+impl<J> Drop for Lane<J> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn past_the_bound_of_the_queue_a_job_is_refused_at_once() {
+        let (entrance, waiting) = sync_channel(1);
+        let lane = Lane::new(entrance, Vec::new());
+        lane.submit("one").unwrap();
+        assert!(matches!(lane.submit("two"), Err(StoreError::Overloaded)));
+        assert_eq!(waiting.recv(), Ok("one"));
+        lane.submit("three").unwrap();
+    }
+
+    #[test]
+    fn a_closed_lane_lets_nothing_in_and_finishes_what_is_in() {
+        let (entrance, waiting) = sync_channel(1);
+        let (done, seen) = sync_channel(1);
+        let thread = std::thread::spawn(move || waiting.into_iter().for_each(|job| done.send(job).unwrap()));
+        let lane = Lane::new(entrance, vec![thread]);
+        lane.submit("one").unwrap();
+        lane.close();
+        assert_eq!(seen.recv(), Ok("one"));
+        assert!(matches!(lane.submit("two"), Err(StoreError::Closed)));
+    }
+}
