@@ -11,6 +11,7 @@ pub mod sessions;
 pub mod signer;
 pub mod stage;
 pub mod throttle;
+pub mod upkeep;
 
 /// One test for each named rule of a suite, each on its own fresh subject.
 #[macro_export]
@@ -32,6 +33,9 @@ macro_rules! store_contract {
         $crate::each_rule! { $make; sessions:
             an_opened_session_is_found_as_it_was_stored,
             an_unknown_session_is_none,
+            tokens_of_the_older_service_find_their_session,
+            an_unknown_token_of_the_older_service_finds_nothing,
+            a_deleted_session_takes_its_older_tokens_along,
             a_sign_in_moves_the_last_login,
             a_sign_in_replaces_an_outdated_hash,
             a_sign_in_is_overtaken_by_a_new_password,
@@ -71,6 +75,18 @@ macro_rules! store_contract {
             a_row_is_read_as_it_was_written,
             trimming_deletes_the_oldest_rows_of_before_a_moment_in_bounded_batches,
             trimming_beside_writes_loses_none_of_them,
+        }
+        $crate::each_rule! { $make; upkeep:
+            an_expired_token_leaves_the_history_and_its_chain_goes_on,
+            tokens_are_swept_in_bounded_parts_from_the_oldest_on,
+            a_sweep_ends_where_nothing_can_have_expired,
+            an_expired_session_goes_and_a_revoked_one_no_sooner,
+            sessions_are_swept_in_bounded_parts_from_the_oldest_on,
+            sweeping_beside_rotations_breaks_no_chain,
+            a_lease_has_one_holder_until_its_end,
+            a_lease_is_given_back_by_its_holder_alone,
+            leases_of_different_names_do_not_meet,
+            of_many_who_ask_for_a_lease_at_once_one_has_it,
         }
         $crate::each_rule! { $make; directory:
             an_empty_store_is_founded_once,
@@ -113,6 +129,7 @@ mod tests {
             include_str!("access_tokens.rs"),
             include_str!("audit_log.rs"),
             include_str!("directory.rs"),
+            include_str!("upkeep.rs"),
             include_str!("throttle.rs"),
         ];
         for line in suites.iter().flat_map(|suite| suite.lines()) {

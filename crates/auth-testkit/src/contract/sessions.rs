@@ -4,7 +4,8 @@ use auth_domain::audit::AuditEvent;
 use auth_domain::id::SessionId;
 use auth_domain::ports::admin::{Changed, ClientChange, UserChange};
 use auth_domain::session::{
-    NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, SessionState, SessionView,
+    NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, SessionKey, SessionState,
+    SessionView,
 };
 use auth_domain::user::UserStatus;
 
@@ -41,8 +42,53 @@ pub async fn an_opened_session_is_found_as_it_was_stored(stage: Stage) {
 
 /// A session that nobody opened is not found.
 pub async fn an_unknown_session_is_none(stage: Stage) {
-    let found = stage.sessions.find(build::session_id("nobody's")).await;
-    assert!(found.expect("the store is there").is_none());
+    let key = SessionKey::Id(build::session_id("nobody's"));
+    assert!(stage.find_session(&key).await.is_none());
+}
+
+/// Any number of tokens of the older service find the session that they belong to, whatever has become of it since.
+pub async fn tokens_of_the_older_service_find_their_session(stage: Stage) {
+    let (_, _, id) = stage.signed_in().await;
+    for token in ["s/0", "one", "other"] {
+        stage.inside.put_legacy_token(build::jti_hash(token), id);
+    }
+    stage.rotate(id, "s/0", "s/1", 1).await;
+    stage.revoke(RevocationTarget::Session(id), 2).await;
+    let session = stage.session(id).await;
+    for token in ["s/0", "one", "other"] {
+        let key = SessionKey::Legacy(build::jti_hash(token));
+        assert_eq!(stage.find_session(&key).await.as_ref(), Some(&session), "{token}");
+    }
+}
+
+/// A token that was not taken over finds nothing: nor does one of ours without its session's id.
+pub async fn an_unknown_token_of_the_older_service_finds_nothing(stage: Stage) {
+    let (_, _, id) = stage.signed_in().await;
+    stage.inside.put_legacy_token(build::jti_hash("one"), id);
+    for token in ["s/0", "nobody's"] {
+        let key = SessionKey::Legacy(build::jti_hash(token));
+        assert!(stage.find_session(&key).await.is_none(), "{token}");
+    }
+}
+
+/// A session that is deleted takes along what is known of its older tokens, and nothing else.
+pub async fn a_deleted_session_takes_its_older_tokens_along(stage: Stage) {
+    let ids = four_sessions(&stage).await;
+    let keys = ids.map(|id| build::jti_hash(&format!("of {id}")));
+    for (key, id) in keys.iter().zip(ids) {
+        stage.inside.put_legacy_token(*key, id);
+    }
+    let alice = build::user_id(build::ALICE);
+    let changed = stage
+        .user_directory
+        .change(alice, UserChange::Delete, after(2), note("delete"))
+        .await;
+    assert_eq!(changed.expect("the store is there"), Changed::Changed);
+    let mut found = Vec::new();
+    for key in keys {
+        found.push(stage.find_session(&SessionKey::Legacy(key)).await.map(|session| session.id));
+    }
+    assert_eq!(found, [None, None, Some(ids[2]), Some(ids[3])]);
 }
 
 /// A sign-in moves `last_login_at` and leaves the hash alone where there is no new one.
@@ -73,7 +119,7 @@ async fn assert_overtaken(stage: &Stage, session: NewSession) {
     assert_eq!(stage.open(session).await, Opened::Overtaken);
     assert_eq!(stage.audit_rows(), rows, "no audit row");
     assert!(stage.tokens(id).is_empty(), "no token");
-    let found = stage.sessions.find(id).await.expect("the store is there");
+    let found = stage.find_session(&SessionKey::Id(id)).await;
     assert!(found.is_none(), "no session");
     let user = stage
         .user_directory
@@ -286,7 +332,7 @@ async fn four_sessions(stage: &Stage) -> [SessionId; 4] {
 async fn live(stage: &Stage, ids: [SessionId; 4]) -> Vec<bool> {
     let mut live = Vec::new();
     for id in ids {
-        let found = stage.sessions.find(id).await.expect("the store is there");
+        let found = stage.find_session(&SessionKey::Id(id)).await;
         live.push(found.is_some_and(|session| session.state == SessionState::Live));
     }
     live

@@ -47,7 +47,7 @@ fn refresh_claims(issued_at: Timestamp) -> RefreshClaims {
         token_use: TokenUse::Refresh,
         client_id: build::client_id(build::FLUTTER),
         scope: build::scope("api:read api:write"),
-        sid: SessionId::from_uuid(build::uuid("session")),
+        sid: Some(SessionId::from_uuid(build::uuid("session"))),
     }
 }
 

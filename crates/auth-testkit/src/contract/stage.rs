@@ -7,11 +7,12 @@ use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::client::Client;
 use auth_domain::id::{JtiHash, RowId, SessionId, UserId};
 use auth_domain::ports::admin::{
-    AuditLog, ClientCreated, ClientDirectory, Founding, UserCreated, UserDirectory,
+    AuditLog, ClientCreated, ClientDirectory, Founding, Upkeep, UserCreated, UserDirectory,
 };
 use auth_domain::ports::{AccessTokens, AuditTrail, Clients, Sessions, StoreProbe, UserKey, Users};
 use auth_domain::session::{
-    NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionView,
+    NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionKey,
+    SessionView,
 };
 use auth_domain::time::{Seconds, Timestamp};
 use auth_domain::user::User;
@@ -34,6 +35,7 @@ pub struct Stage {
     pub user_directory: Arc<dyn UserDirectory>,
     pub client_directory: Arc<dyn ClientDirectory>,
     pub founding: Arc<dyn Founding>,
+    pub upkeep: Arc<dyn Upkeep>,
     /// What is stored, past the ports.
     pub inside: Arc<dyn Inside>,
 }
@@ -45,6 +47,9 @@ pub trait Inside: Send + Sync {
 
     /// The tokens of a session, in the order of their issue, as the classic columns tell them.
     fn history(&self, id: SessionId) -> Vec<StoredToken>;
+
+    /// Notes that a token of the older service belongs to a session, as a take-over does.
+    fn put_legacy_token(&self, token: JtiHash, session: SessionId);
 }
 
 /// An audit row as it is stored.
@@ -90,6 +95,10 @@ impl Inside for FakeStore {
     fn history(&self, id: SessionId) -> Vec<StoredToken> {
         FakeStore::history(self, id)
     }
+
+    fn put_legacy_token(&self, token: JtiHash, session: SessionId) {
+        FakeStore::put_legacy_token(self, token, session);
+    }
 }
 
 impl From<FakeStore> for Stage {
@@ -106,6 +115,7 @@ impl From<FakeStore> for Stage {
             user_directory: store.clone(),
             client_directory: store.clone(),
             founding: store.clone(),
+            upkeep: store.clone(),
             inside: store,
         }
     }
@@ -183,9 +193,14 @@ impl Stage {
         ended.expect("the store is there")
     }
 
+    /// The session of a key, if there is one.
+    pub async fn find_session(&self, key: &SessionKey) -> Option<SessionView> {
+        self.sessions.find(key).await.expect("the store is there")
+    }
+
     /// A session that is expected to be there.
     pub async fn session(&self, id: SessionId) -> SessionView {
-        let found = self.sessions.find(id).await.expect("the store is there");
+        let found = self.find_session(&SessionKey::Id(id)).await;
         found.expect("the session is there")
     }
 

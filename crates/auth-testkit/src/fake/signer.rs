@@ -13,8 +13,6 @@ use sha2::{Digest, Sha256};
 
 use super::Outage;
 
-const REFRESH_TYPE: &str = "rt+jwt";
-
 /// A signer whose tokens are `hex(header).hex(claims).checksum`. The same claims give the same token; any change
 /// to one is seen. Copies share the outage.
 #[derive(Debug, Clone)]
@@ -45,9 +43,10 @@ impl FakeSigner {
         }
     }
 
-    /// Signs a refresh token of any claims, also of such as the rules would never issue.
+    /// Signs a refresh token of any claims, also of such as the rules would never issue: without `sid` it is one of
+    /// the older service, by its type too.
     pub fn sign_refresh(&self, claims: &RefreshClaims) -> Token {
-        self.sign(REFRESH_TYPE, claims)
+        self.sign(claims.token_type(), claims)
     }
 
     /// Signs an access token of any claims, also of such as the rules would never issue.
@@ -72,7 +71,11 @@ impl FakeSigner {
         hex(&digest)
     }
 
-    fn verify<C: DeserializeOwned>(&self, token: &Token, types: &[&str]) -> Genuine<C> {
+    fn verify<C: DeserializeOwned>(
+        &self,
+        token: &Token,
+        belong_under: impl Fn(&C, &str) -> bool,
+    ) -> Genuine<C> {
         let Some((body, seal)) = token.expose().rsplit_once('.') else {
             return Genuine::No("not three parts");
         };
@@ -83,10 +86,8 @@ impl FakeSigner {
             .split_once('.')
             .and_then(|(header, claims)| Some((decode::<Header>(header)?, decode::<C>(claims))));
         match parts {
-            Some((header, _)) if !types.contains(&header.typ.as_str()) => {
-                Genuine::No("a token of another type")
-            }
-            Some((_, Some(claims))) => Genuine::Yes(claims),
+            Some((header, Some(claims))) if belong_under(&claims, &header.typ) => Genuine::Yes(claims),
+            Some((_, Some(_))) => Genuine::No("a token of another type"),
             Some((_, None)) | None => Genuine::No("unreadable"),
         }
     }
@@ -104,13 +105,12 @@ impl TokenSigner for FakeSigner {
 
     fn verify_refresh(&self, token: &Token) -> Result<Genuine<RefreshClaims>, Unavailable> {
         self.outage.pass("verify a refresh token")?;
-        Ok(self.verify(token, &[REFRESH_TYPE]))
+        Ok(self.verify(token, RefreshClaims::belong_under))
     }
 
     fn verify_access(&self, token: &Token) -> Result<Genuine<AccessClaims>, Unavailable> {
         self.outage.pass("verify an access token")?;
-        let types = [AccessTokenType::AtJwt.as_str(), AccessTokenType::Jwt.as_str()];
-        Ok(self.verify(token, &types))
+        Ok(self.verify(token, AccessClaims::belong_under))
     }
 
     fn key_set(&self) -> Result<Arc<KeySet>, Unavailable> {

@@ -1,24 +1,15 @@
 //! A Redis of a test's own, which can be killed, started again and held still.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long a server may take to answer, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long to wait before looking again at something that tells nobody when it changes.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// Ports below those that the system gives out by itself: else somebody could be given ours while the server is away,
-/// or somebody who tries to reach it there could be connected to themselves.
-const FIRST_PORT: u16 = 30_000;
-const PORTS: u16 = 2_700;
+use super::place::{PATIENCE, Place, look_again_soon};
 
 /// A running `redis-server` that keeps nothing on the disk. Killed when this is dropped.
 #[derive(Debug)]
@@ -26,14 +17,6 @@ pub struct RedisServer {
     directory: TempDir,
     place: Place,
     process: Option<Child>,
-}
-
-/// An address, which stays this test's while no server listens there.
-#[derive(Debug)]
-struct Place {
-    address: SocketAddr,
-    /// The same port of another loopback address, where nobody looks for anything: who has it may use the port.
-    _claim: TcpListener,
 }
 
 impl Default for RedisServer {
@@ -189,34 +172,4 @@ fn tell(address: SocketAddr, command: &str) -> io::Result<String> {
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     Ok(answer)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "another process's doings can only be looked for again and again"
-)]
-fn look_again_soon() {
-    thread::park_timeout(LOOK_AGAIN);
-}
-
-impl Place {
-    /// One that nobody has; each process of tests looks in a stretch of its own first.
-    fn free() -> Self {
-        static NEXT: AtomicU16 = AtomicU16::new(0);
-        let stretch = u16::try_from(std::process::id() % 270).unwrap_or_default() * 10;
-        (0..PORTS)
-            .map(|_| FIRST_PORT + (stretch + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS)
-            .find_map(Self::at)
-            .expect("a free port")
-    }
-
-    fn at(port: u16) -> Option<Self> {
-        let claim = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port)).ok()?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        TcpListener::bind(address).ok()?;
-        Some(Self {
-            address,
-            _claim: claim,
-        })
-    }
 }

@@ -4,6 +4,7 @@ mod access_tokens;
 mod audit;
 mod directory;
 mod sessions;
+mod upkeep;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use auth_domain::audit::AuditRecord;
 use auth_domain::client::Client;
 use auth_domain::id::{ClientId, JtiHash, SessionId, UserId};
+use auth_domain::ports::admin::Lease;
 use auth_domain::ports::{Clients, StoreProbe, StoreReadiness, Unavailable, Users};
 use auth_domain::scope::Scope;
 use auth_domain::session::{AuthenticationMethod, Revocation, RevocationTarget, SessionState};
@@ -35,7 +37,9 @@ struct State {
     clients: BTreeMap<ClientId, Client>,
     sessions: HashMap<SessionId, StoredSession>,
     history: Vec<StoredToken>,
+    legacy_tokens: HashMap<JtiHash, SessionId>,
     denials: HashMap<JtiHash, Timestamp>,
+    leases: HashMap<&'static str, Lease>,
     audit: Vec<AuditRecord>,
     readiness: Option<StoreReadiness>,
 }
@@ -84,6 +88,11 @@ impl FakeStore {
     /// Puts a client in, without an audit row; it replaces one of the same identifier.
     pub fn put_client(&self, client: Client) {
         self.with(|state| state.clients.insert(client.client_id.clone(), client));
+    }
+
+    /// Notes that a token of the older service belongs to a session.
+    pub fn put_legacy_token(&self, token: JtiHash, session: SessionId) {
+        self.with(|state| state.legacy_tokens.insert(token, session));
     }
 
     /// What the probe is to say.
@@ -155,6 +164,8 @@ impl State {
         let sessions = &self.sessions;
         self.history
             .retain(|token| sessions.contains_key(&token.session_id));
+        self.legacy_tokens
+            .retain(|_, session| sessions.contains_key(session));
     }
 }
 

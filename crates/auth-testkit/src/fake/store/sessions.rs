@@ -5,15 +5,23 @@ use auth_domain::audit::AuditRecord;
 use auth_domain::client::ClientStatus;
 use auth_domain::id::SessionId;
 use auth_domain::ports::{Sessions, Unavailable};
-use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionState, SessionView};
+use auth_domain::session::{
+    NewSession, Opened, Revocation, Rotated, Rotation, SessionKey, SessionState, SessionView,
+};
 use auth_domain::user::UserStatus;
 
 use super::{FakeStore, State, StoredSession, StoredToken};
 
 #[async_trait]
 impl Sessions for FakeStore {
-    async fn find(&self, id: SessionId) -> Result<Option<SessionView>, Unavailable> {
-        self.call("find a session", |state| state.session_view(id))
+    async fn find(&self, key: &SessionKey) -> Result<Option<SessionView>, Unavailable> {
+        self.call("find a session", |state| {
+            let id = match key {
+                SessionKey::Id(id) => *id,
+                SessionKey::Legacy(token) => *state.legacy_tokens.get(token)?,
+            };
+            state.session_view(id)
+        })
     }
 
     async fn open(&self, session: NewSession, audit: AuditRecord) -> Result<Opened, Unavailable> {
