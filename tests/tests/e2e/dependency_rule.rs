@@ -72,7 +72,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     (
         "auth-redis",
         &["auth-domain"],
-        &["deadpool-redis", "sha2", "thiserror", "tokio"],
+        &["deadpool-redis", "futures", "sha2", "thiserror", "tokio"],
     ),
     (
         "auth-testkit",
