@@ -112,6 +112,10 @@ uuid_id! {
     /// A row that nothing but its table refers to: a client's, a token's or an audit row's primary key.
     RowId
 }
+uuid_id! {
+    /// A running process, anew at each start: who holds a lease.
+    InstanceId
+}
 
 impl RowId {
     /// A bound that no id is below that was made in this moment's millisecond or later, and every id that was made

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Unavailable, UserKey};
 use crate::audit::{AuditRecord, EventKind};
 use crate::client::Client;
-use crate::id::{ClientId, RowId, UserId};
+use crate::id::{ClientId, InstanceId, RowId, UserId};
 use crate::secret::{ClientSecretHash, PasswordHash};
 use crate::time::Timestamp;
 use crate::user::User;
@@ -201,4 +201,56 @@ pub enum ClientChange {
     Disable,
     /// The client, and everything that hangs on it but the audit trail, is gone.
     Delete,
+}
+
+/// What housekeeping does to a store, a bounded part at a time, by one process at a time.
+#[async_trait]
+pub trait Upkeep: Send + Sync {
+    /// Deletes refresh tokens of the history that expired long enough ago.
+    ///
+    /// The history is in the order of time, and so is the sweep: what was issued after [`Sweep::expired_before`] can't
+    /// have expired before it, and is not looked at. A token whose parent is gone is the first of its chain then.
+    async fn sweep_tokens(&self, sweep: Sweep) -> Result<Swept, Unavailable>;
+
+    /// Deletes sessions whose head expired long enough ago, revoked ones too; in the same order, within the same bound.
+    /// What is left of a session's history goes with its own time.
+    async fn sweep_sessions(&self, sweep: Sweep) -> Result<Swept, Unavailable>;
+
+    /// Takes a lease that nobody has or whose time is up, or prolongs one that is the holder's own: of any number of
+    /// processes that ask at once, one has it. Says whether it is the holder's now.
+    async fn take_lease(&self, lease: Lease, now: Timestamp) -> Result<bool, Unavailable>;
+
+    /// Gives a lease back before its time; one that is another's by now stays so.
+    async fn give_back_lease(&self, lease: Lease) -> Result<(), Unavailable>;
+}
+
+/// A part of a table to be swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sweep {
+    /// Where the part before ended; `None` is the beginning of the table.
+    pub after: Option<RowId>,
+    /// What expired before this moment goes.
+    pub expired_before: Timestamp,
+    /// How many rows are looked at, and so deleted, at most. At least one.
+    pub at_most: u32,
+}
+
+/// What became of a part of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// How many rows were deleted.
+    pub deleted: u64,
+    /// Where the next part begins; `None` where this was the last.
+    pub next: Option<RowId>,
+}
+
+/// The right to do something that one process does at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// What it is the right to do.
+    pub name: &'static str,
+    /// Who has it.
+    pub holder: InstanceId,
+    /// When it ends by itself, should the holder be gone by then.
+    pub until: Timestamp,
 }
