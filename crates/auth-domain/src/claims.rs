@@ -6,7 +6,11 @@ use crate::client::AccessTokenType;
 use crate::id::{ClientId, Jti, SessionId, Subject, UserId};
 use crate::scope::Scope;
 use crate::secret::Token;
+use crate::session::SessionKey;
 use crate::time::{Seconds, Timestamp};
+
+/// The `typ` of a refresh token: its own, so that nothing takes it for another (RFC 8725 section 3.11).
+pub const REFRESH_TOKEN_TYPE: &str = "rt+jwt";
 
 /// The claims of an access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +48,7 @@ pub struct RefreshClaims {
     pub iss: String,
     /// The user.
     pub sub: UserId,
-    /// The issuer: a refresh token is for this server alone.
+    /// The issuer: a refresh token is for this server alone. Of the older service, the resource servers' name.
     pub aud: String,
     /// The second at which it ceases to be valid.
     pub exp: NumericDate,
@@ -61,8 +65,9 @@ pub struct RefreshClaims {
     pub client_id: ClientId,
     /// What was granted at sign-in.
     pub scope: Scope,
-    /// The session: how the chain is found.
-    pub sid: SessionId,
+    /// The session: how the chain is found. None on a token of the older service, which knew no sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<SessionId>,
 }
 
 /// Whole seconds since 1970-01-01T00:00:00Z (RFC 7519 section 2), never a fraction.
@@ -143,10 +148,42 @@ impl RefreshClaims {
     /// The first [`ClaimFault`] found.
     pub fn check_origin(&self, issuer: &Issuer) -> Result<(), ClaimFault> {
         check_issuer(&self.iss, issuer)?;
-        if self.aud != issuer.url {
+        if self.aud != self.due_audience(issuer) {
             return Err(ClaimFault::Audience);
         }
         check_use(self.token_use, TokenUse::Refresh)
+    }
+
+    /// The one audience that such a token has: the older service named the resource servers in both of its tokens.
+    fn due_audience<'a>(&self, issuer: &'a Issuer) -> &'a str {
+        match self.session_key() {
+            SessionKey::Id(_) => &issuer.url,
+            SessionKey::Legacy(_) => &issuer.audience,
+        }
+    }
+
+    /// Each `typ` that a refresh token may have.
+    pub const TYPES: [&str; 2] = [REFRESH_TOKEN_TYPE, AccessTokenType::Jwt.as_str()];
+
+    /// The `typ` of a token with these claims. The older service gave both of its tokens the same.
+    pub const fn token_type(&self) -> &'static str {
+        match self.sid {
+            Some(_) => REFRESH_TOKEN_TYPE,
+            None => AccessTokenType::Jwt.as_str(),
+        }
+    }
+
+    /// Whether these are the claims of a refresh token under a header of that `typ`.
+    ///
+    /// Asked by whoever verifies the signature: where the type tells nothing, the claims alone keep the two kinds apart.
+    pub fn belong_under(&self, typ: &str) -> bool {
+        typ == self.token_type() && self.token_use == TokenUse::Refresh
+    }
+
+    /// How the session is found that the token belongs to.
+    pub fn session_key(&self) -> SessionKey {
+        self.sid
+            .map_or_else(|| SessionKey::Legacy(self.jti.hash()), SessionKey::Id)
     }
 }
 
@@ -173,6 +210,14 @@ impl AccessClaims {
             return Err(ClaimFault::Audience);
         }
         check_use(self.token_use, TokenUse::Access)
+    }
+
+    /// Each `typ` that an access token may have.
+    pub const TYPES: [&str; 2] = [AccessTokenType::AtJwt.as_str(), AccessTokenType::Jwt.as_str()];
+
+    /// Whether these are the claims of an access token under a header of that `typ`.
+    pub fn belong_under(&self, typ: &str) -> bool {
+        Self::TYPES.contains(&typ) && self.token_use == TokenUse::Access
     }
 
     /// When it ceases to be accepted anywhere: its `exp` and the clock skew.

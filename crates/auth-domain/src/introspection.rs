@@ -12,7 +12,7 @@ use crate::revocation::OurToken;
 use crate::rotation::{self, Presented, Redemption};
 use crate::scope::Scope;
 use crate::secret::Token;
-use crate::session::SessionState;
+use crate::session::{SessionKey, SessionState};
 use crate::token_service::{Answer, Halt, TokenService, Walk};
 use crate::user::Username;
 
@@ -113,7 +113,7 @@ impl Walk<'_> {
 
     /// A refresh token is active where its own client could refresh by it now, and for nobody else.
     async fn active_refresh_token(
-        &self,
+        &mut self,
         client: &Client,
         token: &Token,
         claims: RefreshClaims,
@@ -138,20 +138,21 @@ impl Walk<'_> {
             exp: claims.exp,
             iat: claims.iat,
             nbf: claims.nbf,
-            sid: Some(claims.sid),
+            sid: claims.sid,
         }))
     }
 
     /// Whether the token is the head of a chain that lives, by the rule of the refresh grant itself.
     async fn could_refresh(
-        &self,
+        &mut self,
         client: &Client,
         token: &Token,
         claims: &RefreshClaims,
     ) -> Result<bool, Unavailable> {
-        let Some(session) = self.service.ports.sessions.find(claims.sid).await? else {
+        let Some(session) = self.service.ports.sessions.find(&claims.session_key()).await? else {
             return Ok(false);
         };
+        self.facts.session_id = Some(session.id);
         let presented = Presented::by(&client.client_id, token, claims);
         let redemption = rotation::redeem(&presented, &session, &client.policy, self.now);
         Ok(matches!(redemption, Redemption::Rotate(_)))
@@ -162,7 +163,12 @@ impl Walk<'_> {
         let Some(session_id) = session_id else {
             return Ok(true);
         };
-        let session = self.service.ports.sessions.find(session_id).await?;
+        let session = self
+            .service
+            .ports
+            .sessions
+            .find(&SessionKey::Id(session_id))
+            .await?;
         Ok(session.is_some_and(|session| session.state == SessionState::Live))
     }
 

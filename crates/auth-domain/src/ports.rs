@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use crate::audit::AuditRecord;
 use crate::claims::{AccessClaims, RefreshClaims, SignedPair, TokenPairClaims};
 use crate::client::Client;
-use crate::id::{ClientId, JtiHash, SessionId, UserId};
+use crate::id::{ClientId, JtiHash, UserId};
 use crate::secret::{Password, PasswordHash, Token};
-use crate::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionView};
+use crate::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionKey, SessionView};
 use crate::throttle::{Counter, Pardon, Verdict};
 use crate::time::{Seconds, Timestamp};
 use crate::user::{Login, User, Username};
@@ -58,8 +58,8 @@ pub trait Users: Send + Sync {
 /// Sessions and the chains of refresh tokens that hang on them.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// The session of that id, with its user's status, revoked ones too. Never older than the call.
-    async fn find(&self, id: SessionId) -> Result<Option<SessionView>, Unavailable>;
+    /// The session of that key, with its user's status, revoked ones too. Never older than the call.
+    async fn find(&self, key: &SessionKey) -> Result<Option<SessionView>, Unavailable>;
 
     /// Stores a sign-in, its first token, the user's `last_login_at` and new hash, and the audit row.
     ///
@@ -186,12 +186,13 @@ pub trait TokenSigner: Send + Sync {
     /// same refresh token whatever the time, and under the same key the same access token.
     async fn sign_pair(&self, claims: &TokenPairClaims) -> Result<SignedPair, Unavailable>;
 
-    /// Checks that this is a refresh token (`typ` `rt+jwt`) under a published key's signature, in the one
-    /// encoding there is of it, and reads its claims. Times, issuer and audience are the rules' business.
+    /// Checks that this is a refresh token under a published key's signature, in the one encoding there is of it, and
+    /// reads its claims: one of `typ` `rt+jwt` with `sid`, or one of the older service, of `typ` `JWT` without `sid`
+    /// and of `type` `refresh`. Times, issuer and audience are the rules' business.
     /// That it is none is only said where every published key was looked at; else this is an outage.
     fn verify_refresh(&self, token: &Token) -> Result<Genuine<RefreshClaims>, Unavailable>;
 
-    /// The same for an access token (`typ` `at+jwt` or `JWT`).
+    /// The same for an access token (`typ` `at+jwt` or `JWT`, of `type` `access`).
     fn verify_access(&self, token: &Token) -> Result<Genuine<AccessClaims>, Unavailable>;
 
     /// The published key set.

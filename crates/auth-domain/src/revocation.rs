@@ -6,12 +6,12 @@ use crate::audit::AuditEvent;
 use crate::claims::{AccessClaims, Issuer, RefreshClaims};
 use crate::client::{Client, GrantType};
 use crate::context::RequestContext;
-use crate::id::{ClientId, SessionId, Subject};
+use crate::id::{ClientId, Subject};
 use crate::ports::{Denial, Genuine, TokenSigner, Unavailable};
 use crate::refusal::{GrantFault, Refusal};
 use crate::request::AboutToken;
 use crate::secret::Token;
-use crate::session::{Revocation, RevocationReason, RevocationTarget};
+use crate::session::{Revocation, RevocationReason, RevocationTarget, SessionKey};
 use crate::time::Timestamp;
 use crate::token_service::{Answer, Halt, TokenService, Walk};
 
@@ -106,7 +106,7 @@ impl Walk<'_> {
         match &known {
             Some(OurToken::Refresh(claims)) => {
                 self.facts.user_id = Some(claims.sub);
-                self.facts.session_id = Some(claims.sid);
+                self.facts.session_id = claims.sid;
             }
             Some(OurToken::Access(claims)) => {
                 self.facts.session_id = claims.sid;
@@ -121,10 +121,13 @@ impl Walk<'_> {
     }
 
     /// Ends the chain of a refresh token, whichever of its generations it is, and whether or not it has expired.
-    async fn end_chain(&self, client: &Client, claims: &RefreshClaims) -> Result<Revoked, Halt> {
-        self.check_owner(client, &claims.client_id, Some(claims.sid))
-            .await?;
-        let (target, reason) = (RevocationTarget::Session(claims.sid), RevocationReason::Requested);
+    async fn end_chain(&mut self, client: &Client, claims: &RefreshClaims) -> Result<Revoked, Halt> {
+        let key = self.resolved(claims.session_key()).await?;
+        self.check_owner(client, &claims.client_id, Some(key)).await?;
+        let SessionKey::Id(session_id) = key else {
+            return Ok(Revoked::EndedBefore);
+        };
+        let (target, reason) = (RevocationTarget::Session(session_id), RevocationReason::Requested);
         let audit = self.audit(AuditEvent::TokenRevoke {
             target: target.clone(),
             reason,
@@ -140,8 +143,21 @@ impl Walk<'_> {
         }
     }
 
+    /// The key by which a session is revoked, its id. That of a token of the older service is looked up; where there
+    /// is none, the key stays what it is.
+    async fn resolved(&mut self, key: SessionKey) -> Result<SessionKey, Unavailable> {
+        if let SessionKey::Legacy(_) = key
+            && let Some(session) = self.service.ports.sessions.find(&key).await?
+        {
+            self.facts.session_id = Some(session.id);
+            return Ok(SessionKey::Id(session.id));
+        }
+        Ok(key)
+    }
+
     async fn deny(&self, client: &Client, claims: &AccessClaims) -> Result<Revoked, Halt> {
-        self.check_owner(client, &claims.client_id, claims.sid).await?;
+        let session = claims.sid.map(SessionKey::Id);
+        self.check_owner(client, &claims.client_id, session).await?;
         let Some(denial) = denial_of(claims, &self.service.policy.issuer, self.now) else {
             return Ok(Revoked::Expired);
         };
@@ -155,13 +171,13 @@ impl Walk<'_> {
         &self,
         client: &Client,
         owner: &ClientId,
-        session_id: Option<SessionId>,
+        session: Option<SessionKey>,
     ) -> Result<(), Halt> {
         if client.client_id == *owner {
             return Ok(());
         }
         let reason = GrantFault::ForeignClient;
-        self.record_refused_token(reason, session_id).await?;
+        self.record_refused_token(reason, session).await?;
         Err(Refusal::InvalidGrant(reason).into())
     }
 }

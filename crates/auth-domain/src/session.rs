@@ -8,6 +8,15 @@ use crate::secret::PasswordHash;
 use crate::time::Timestamp;
 use crate::user::UserStatus;
 
+/// How the session of a refresh token is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionKey {
+    /// By the id that the token carries.
+    Id(SessionId),
+    /// By the hash of the token's own `jti`: a token of the older service, which knew no sessions.
+    Legacy(JtiHash),
+}
+
 /// What the rules need to know of a session when one of its tokens is presented.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionView {

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use crate::device::DeviceId;
-use crate::id::{SessionId, UserId};
+use crate::id::UserId;
+use crate::session::SessionKey;
 use crate::time::{Seconds, Timestamp};
 use crate::user::Login;
 
@@ -27,7 +28,7 @@ pub enum CounterKey {
     /// Refresh grants from a network.
     RefreshesFrom(NetworkKey),
     /// Refused tokens of a session that the audit trail tells of.
-    RefusalsOf(SessionId),
+    RefusalsOf(SessionKey),
 }
 
 impl CounterKey {
@@ -376,7 +377,7 @@ impl Limits {
 
 /// So many refused tokens of one session are told of by the audit trail in an hour. Whoever holds a single dead token
 /// may present it as often as refreshing is allowed, and would fill the disk with rows that say the same.
-pub const fn told_refusals(session: SessionId) -> Counter {
+pub const fn told_refusals(session: SessionKey) -> Counter {
     const MOST: u32 = 5;
     const WINDOW: Seconds = Seconds::new(3_600);
     rate(CounterKey::RefusalsOf(session), MOST, WINDOW)

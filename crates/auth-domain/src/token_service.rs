@@ -18,7 +18,7 @@ use crate::ports::{
 use crate::refusal::{GrantFault, Refusal};
 use crate::request::{Grant, TokenRequest};
 use crate::scope::Scope;
-use crate::session::Successor;
+use crate::session::{SessionKey, Successor};
 use crate::throttle::{self, Counter, CounterKind, Limits, NetworkKey, Room, Verdict};
 use crate::time::{Seconds, Timestamp};
 
@@ -309,15 +309,19 @@ impl Walk<'_> {
     pub(crate) async fn record_refused_token(
         &self,
         reason: GrantFault,
-        session_id: Option<SessionId>,
+        session: Option<SessionKey>,
     ) -> Result<(), Unavailable> {
-        if let Some(session) = session_id {
+        if let Some(session) = session {
             let counter = throttle::told_refusals(session);
             let verdict = self.service.ports.throttle.hit(&[counter], self.now).await;
             if !verdict.is_allowed() {
                 return Ok(());
             }
         }
+        let session_id = match session {
+            Some(SessionKey::Id(id)) => Some(id),
+            Some(SessionKey::Legacy(_)) | None => None,
+        };
         self.record(AuditEvent::TokenInvalid { reason, session_id }).await
     }
 
@@ -448,7 +452,7 @@ impl Walk<'_> {
             token_use: TokenUse::Refresh,
             client_id: client.client_id.clone(),
             scope: terms.granted.clone(),
-            sid: terms.session_id,
+            sid: Some(terms.session_id),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use auth_domain::claims::{AccessClaims, RefreshClaims, SignedPair, TokenPairClaims};
-use auth_domain::client::AccessTokenType;
 use auth_domain::key::{KeyState, KeyTimes};
 use auth_domain::ports::{Clock, Genuine, KeySet, TokenSigner, Unavailable};
 use auth_domain::secret::Token;
@@ -17,12 +16,13 @@ use crate::error::{BoxError, KeyError};
 use crate::file;
 use crate::kid::Kid;
 use crate::rsa::RsaKey;
-use crate::snapshot::{HeldKey, NamedKey, REFRESH_TYPE, Snapshot};
+use crate::snapshot::{HeldKey, NamedKey, Snapshot};
 use crate::store::{self, DirectorySettings, KeyDescription, KeyStore};
 
 const SIGN: &str = "sign tokens";
 const VERIFY: &str = "verify a token";
 const NO_KEY: &str = "no key is active: is the clock right?";
+const OTHER_TYPE: &str = "a token of another type";
 const NOT_READ: &str = "the key directory could not be read a moment ago";
 
 /// How far ahead of need the manifest is told how long a key's tokens live: so it is written once a day, not at
@@ -184,15 +184,13 @@ impl TokenSigner for KeyRing {
     }
 
     fn verify_refresh(&self, token: &Token) -> Result<Genuine<RefreshClaims>, Unavailable> {
-        self.ring.verify(token, |typ| typ == REFRESH_TYPE)
+        self.ring
+            .verify(token, &RefreshClaims::TYPES, RefreshClaims::belong_under)
     }
 
     fn verify_access(&self, token: &Token) -> Result<Genuine<AccessClaims>, Unavailable> {
-        self.ring.verify(token, |typ| {
-            [AccessTokenType::AtJwt, AccessTokenType::Jwt]
-                .iter()
-                .any(|accepted| accepted.as_str() == typ)
-        })
+        self.ring
+            .verify(token, &AccessClaims::TYPES, AccessClaims::belong_under)
     }
 
     fn key_set(&self) -> Result<Arc<KeySet>, Unavailable> {
@@ -261,9 +259,10 @@ impl Ring {
     fn verify<C: DeserializeOwned>(
         &self,
         token: &Token,
-        is_accepted: impl Fn(&str) -> bool,
+        types: &[&str],
+        belong_under: impl Fn(&C, &str) -> bool,
     ) -> Result<Genuine<C>, Unavailable> {
-        match self.claims(token.expose(), is_accepted) {
+        match self.claims(token.expose(), types, belong_under) {
             Ok(claims) => Ok(Genuine::Yes(claims)),
             Err(NotVerified::Forged(reason)) => Ok(Genuine::No(reason)),
             Err(NotVerified::Unknown(outage)) => Err(outage),
@@ -273,18 +272,24 @@ impl Ring {
     fn claims<C: DeserializeOwned>(
         &self,
         token: &str,
-        is_accepted: impl Fn(&str) -> bool,
+        types: &[&str],
+        belong_under: impl Fn(&C, &str) -> bool,
     ) -> Result<C, NotVerified> {
         let parts = Parts::of(token)?;
         let header = parts.header()?;
         if header.alg != RsaKey::ALGORITHM {
             return Err("an algorithm that is not the key's".into());
         }
-        if !is_accepted(header.typ) {
-            return Err("a token of another type".into());
+        if !types.contains(&header.typ) {
+            return Err(OTHER_TYPE.into());
         }
         let key = self.published(header.kid)?.ok_or("signed by no published key")?;
-        Ok(parts.claims(&key.key)?)
+        let claims = parts.claims(&key.key)?;
+        if belong_under(&claims, header.typ) {
+            Ok(claims)
+        } else {
+            Err(OTHER_TYPE.into())
+        }
     }
 
     /// The key of that name. That there is none is only said after a look at the directory: else a token would be

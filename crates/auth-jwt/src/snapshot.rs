@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use auth_domain::claims::REFRESH_TOKEN_TYPE;
 use auth_domain::client::AccessTokenType;
 use auth_domain::key::{self, KeyState, KeyTimes};
 use auth_domain::ports::KeySet;
@@ -16,9 +17,6 @@ use crate::compact::Header;
 use crate::error::BoxError;
 use crate::kid::Kid;
 use crate::rsa::RsaKey;
-
-/// The `typ` of a refresh token: its own, so that nothing takes it for another (RFC 8725 section 3.11).
-pub(crate) const REFRESH_TYPE: &str = "rt+jwt";
 
 /// A key in use, with what each of its tokens begins with.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ impl NamedKey {
             Header { alg, kid, typ }.encode()
         };
         Ok(Self {
-            refresh_header: header(REFRESH_TYPE)?,
+            refresh_header: header(REFRESH_TOKEN_TYPE)?,
             at_jwt_header: header(AccessTokenType::AtJwt.as_str())?,
             jwt_header: header(AccessTokenType::Jwt.as_str())?,
             signed_until: AtomicI64::new(signed_until.as_micros()),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use auth_domain::session::SessionKey;
 use auth_domain::throttle::CounterKey;
 use sha2::{Digest as _, Sha256};
 
@@ -38,7 +39,8 @@ fn parts(key: CounterKey) -> (&'static str, Vec<u8>) {
         CounterKey::FailuresFor(account) => ("failures for", account.as_bytes().to_vec()),
         CounterKey::LoginsBy(device) => ("logins by", device.as_bytes().to_vec()),
         CounterKey::FailuresBy(device) => ("failures by", device.as_bytes().to_vec()),
-        CounterKey::RefusalsOf(session) => ("refusals of", session.as_uuid().as_bytes().to_vec()),
+        CounterKey::RefusalsOf(SessionKey::Id(id)) => ("refusals of", id.as_uuid().as_bytes().to_vec()),
+        CounterKey::RefusalsOf(SessionKey::Legacy(token)) => ("refusals of token", token.as_bytes().to_vec()),
     }
 }
 
@@ -71,7 +73,8 @@ mod tests {
             CounterKey::FailuresFor(account),
             CounterKey::LoginsBy(device),
             CounterKey::FailuresBy(device),
-            CounterKey::RefusalsOf(build::session_id("session")),
+            CounterKey::RefusalsOf(SessionKey::Id(build::session_id("session"))),
+            CounterKey::RefusalsOf(SessionKey::Legacy(build::jti_hash("session"))),
         ];
         for network in networks {
             keys.extend([

@@ -110,5 +110,26 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    use diesel::sql_types::Text;
+    use crate::types::{DbTime, DbUuid};
+
+    leases (name) {
+        name -> Text,
+        holder -> DbUuid,
+        until -> DbTime,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::Binary;
+    use crate::types::DbUuid;
+
+    legacy_tokens (jti_hash) {
+        jti_hash -> Binary,
+        session_id -> DbUuid,
+    }
+}
+
 diesel::joinable!(sessions -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(users, sessions, oauth_clients, denied_tokens);
+diesel::allow_tables_to_appear_in_same_query!(users, sessions, oauth_clients, denied_tokens, legacy_tokens);

@@ -10,7 +10,8 @@ use crate::rotation::{self, Presented, Redemption};
 use crate::scope::{self, Scope};
 use crate::secret::Token;
 use crate::session::{
-    Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionView, Successor, TokenRow,
+    Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionKey, SessionView, Successor,
+    TokenRow,
 };
 use crate::token_service::{Halt, ReuseRevokes, RotationResult, Terms, TokenSet, Walk};
 
@@ -29,7 +30,7 @@ impl Walk<'_> {
         self.facts.rotation = Some(RotationResult::Refused);
         let claims = self.verified_claims(token)?;
         self.facts.user_id = Some(claims.sub);
-        self.facts.session_id = Some(claims.sid);
+        self.facts.session_id = claims.sid;
         let presented = Presented::by(&client.client_id, token, &claims);
         for _ in 0..MAX_JUDGEMENTS {
             let session = self.session_of(&claims).await?;
@@ -46,7 +47,11 @@ impl Walk<'_> {
                     return self.repeat(client, &session, successor, requested).await;
                 }
                 Redemption::Reuse => return self.punish_reuse(&session).await,
-                Redemption::Refused(refused) => return self.refuse_token(refused.into(), &claims).await,
+                Redemption::Refused(refused) => {
+                    return self
+                        .refuse_token(refused.into(), SessionKey::Id(session.id))
+                        .await;
+                }
             }
         }
         Err(Unavailable::new("redeem a refresh token", "its session keeps changing under it").into())
@@ -63,11 +68,13 @@ impl Walk<'_> {
         }
     }
 
-    async fn session_of(&self, claims: &RefreshClaims) -> Result<SessionView, Halt> {
-        match self.service.ports.sessions.find(claims.sid).await? {
-            Some(session) => Ok(session),
-            None => self.refuse_token(GrantFault::UnknownSession, claims).await,
-        }
+    async fn session_of(&mut self, claims: &RefreshClaims) -> Result<SessionView, Halt> {
+        let key = claims.session_key();
+        let Some(session) = self.service.ports.sessions.find(&key).await? else {
+            return self.refuse_token(GrantFault::UnknownSession, key).await;
+        };
+        self.facts.session_id = Some(session.id);
+        Ok(session)
     }
 
     /// Signs, then consumes. `None` where another use of the token came first.
@@ -148,8 +155,8 @@ impl Walk<'_> {
         Err(Refusal::InvalidGrant(GrantFault::Reuse).into())
     }
 
-    async fn refuse_token<T>(&self, reason: GrantFault, claims: &RefreshClaims) -> Result<T, Halt> {
-        self.record_refused_token(reason, Some(claims.sid)).await?;
+    async fn refuse_token<T>(&self, reason: GrantFault, key: SessionKey) -> Result<T, Halt> {
+        self.record_refused_token(reason, Some(key)).await?;
         Err(Refusal::InvalidGrant(reason).into())
     }
 }

@@ -1,13 +1,15 @@
 //! The rotation chain as a state machine against a model: uses of tokens that overlap in any order, clock steps to
-//! the very second, retries, foreign clients, revocations. Every invariant of the chain is asserted after each step.
+//! the very second, retries, foreign clients, revocations, chains that began at the older service. Every invariant of the chain is asserted after each step.
 
 use std::collections::{HashMap, HashSet};
 
+use auth_domain::claims::{RefreshClaims, TokenUse};
 use auth_domain::client::{ClientPolicy, RotationPolicy};
 use auth_domain::id::{ClientId, Jti, JtiHash, SessionId, UserId};
 use auth_domain::rotation::{Presented, Redemption, Refused, redeem};
 use auth_domain::scope::Scope;
-use auth_domain::session::{RevocationReason, SessionState, SessionView, Successor};
+use auth_domain::secret::Token;
+use auth_domain::session::{RevocationReason, SessionKey, SessionState, SessionView, Successor};
 use auth_domain::time::{Seconds, Timestamp};
 use auth_domain::user::UserStatus;
 use proptest::prelude::*;
@@ -63,9 +65,19 @@ fn policies() -> impl Strategy<Value = ClientPolicy> {
     })
 }
 
+/// Who issued a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// This server.
+    Here,
+    /// The older service: without a session's id, under a `jti` drawn at random.
+    Older,
+}
+
 /// What the model knows of a token: generations by number, no hashes.
 #[derive(Debug, Clone)]
 struct Generation {
+    origin: Origin,
     text: String,
     jti: Jti,
     expires_at: i64,
@@ -79,6 +91,29 @@ struct Model {
     generations: Vec<Generation>,
     revoked: bool,
     user_active: bool,
+}
+
+impl Generation {
+    /// What the token says.
+    fn claims(&self) -> RefreshClaims {
+        let (aud, sid) = match self.origin {
+            Origin::Here => ("https://auth.example", Some(session_id())),
+            Origin::Older => ("codelab-api", None),
+        };
+        RefreshClaims {
+            iss: "https://auth.example".into(),
+            sub: user_id(),
+            aud: aud.into(),
+            exp: Timestamp::from_micros(self.expires_at).into(),
+            iat: Timestamp::from_micros(self.issued_at).into(),
+            nbf: Timestamp::from_micros(self.issued_at).into(),
+            jti: self.jti,
+            token_use: TokenUse::Refresh,
+            client_id: owner(),
+            scope: Scope::parse("api:read").unwrap(),
+            sid,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +142,11 @@ impl Model {
         let generation = &self.generations[token];
         let head = &self.generations[self.head()];
         let window = i64::from(policy.rotation.window().get()) * SECOND;
-        let is_retry = token + 1 == self.head() && window > 0 && now < head.issued_at + window;
+        // What the older service gave in place of a token can't be given again.
+        let is_retry = token + 1 == self.head()
+            && head.origin == Origin::Here
+            && window > 0
+            && now < head.issued_at + window;
         if generation.consumed && !is_retry {
             return Expected::Incident;
         }
@@ -131,9 +170,18 @@ impl Model {
 /// The store, as far as the rule sees it, with the compare-and-set of the `rotate` port.
 struct Store {
     session: SessionView,
+    legacy_tokens: HashSet<JtiHash>,
 }
 
 impl Store {
+    fn find(&self, key: SessionKey) -> Option<&SessionView> {
+        let is_found = match key {
+            SessionKey::Id(id) => id == self.session.id,
+            SessionKey::Legacy(token) => self.legacy_tokens.contains(&token),
+        };
+        is_found.then_some(&self.session)
+    }
+
     fn rotate(&mut self, from: JtiHash, successor: &Successor) -> bool {
         let is_live = self.session.state == SessionState::Live;
         if self.session.head != from || !is_live {
@@ -166,42 +214,76 @@ struct Machine {
 }
 
 impl Machine {
+    /// A chain that began here.
     fn new(policy: ClientPolicy) -> Self {
-        let jti = Jti::from_uuid(Uuid::from_u128(1));
         let own = START / SECOND * SECOND + i64::from(policy.refresh_token_lifetime.get()) * SECOND;
         let first = Generation {
+            origin: Origin::Here,
             text: "token-0".into(),
-            jti,
+            jti: Jti::from_uuid(Uuid::from_u128(1)),
             expires_at: own,
             issued_at: START,
             consumed: false,
         };
+        Self::of(policy, vec![first])
+    }
+
+    /// A chain of so many tokens that began at the older service, where a token lives longer.
+    fn taken_over(policy: ClientPolicy, length: usize) -> Self {
+        let generation = |number: usize| Generation {
+            origin: Origin::Older,
+            text: format!("older-{number}"),
+            jti: Jti::from_uuid(Uuid::from_u128(100 + number as u128)),
+            expires_at: START / SECOND * SECOND + 1_000 * SECOND,
+            issued_at: START,
+            consumed: number + 1 < length,
+        };
+        Self::of(policy, (0..length).map(generation).collect())
+    }
+
+    fn of(policy: ClientPolicy, generations: Vec<Generation>) -> Self {
+        let head = generations.last().unwrap();
+        let older = generations.iter().filter(|one| one.origin == Origin::Older);
         let session = SessionView {
-            id: SessionId::from_uuid(Uuid::from_u128(2)),
-            user_id: UserId::from_uuid(Uuid::from_u128(3)),
+            id: session_id(),
+            user_id: user_id(),
             user_status: UserStatus::Active,
             client_id: owner(),
             scope: Scope::parse("api:read").unwrap(),
-            head: jti.hash(),
-            previous: None,
+            head: head.jti.hash(),
+            previous: generations.iter().rev().nth(1).map(|one| one.jti.hash()),
             head_issued_at: Timestamp::from_micros(START),
-            expires_at: Timestamp::from_micros(own),
+            expires_at: Timestamp::from_micros(head.expires_at),
             state: SessionState::Live,
             created_at: Timestamp::from_micros(START),
         };
         Self {
             policy,
+            store: Store {
+                session,
+                legacy_tokens: older.map(|one| one.jti.hash()).collect(),
+            },
             model: Model {
-                generations: vec![first],
+                generations,
                 revoked: false,
                 user_active: true,
             },
-            store: Store { session },
             now: START,
             pending: Vec::new(),
             consumptions: HashMap::new(),
             successors: HashMap::new(),
             has_incident: false,
+        }
+    }
+
+    fn run(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.step(step);
+        }
+        // Whatever is still on its way lands in the end.
+        while let Some(use_) = self.pending.pop() {
+            self.land(&use_);
+            self.assert_invariants();
         }
     }
 
@@ -252,22 +334,15 @@ impl Machine {
     /// Asks the rule, and holds its answer against the model's.
     fn judge(&self, token: usize, is_owner: bool, at: i64) -> Redemption {
         let generation = &self.model.generations[token];
-        let presented = Presented {
-            jti_hash: generation.jti.hash(),
-            successor: Jti::successor_of(&generation.text),
-            expires_at: Timestamp::from_micros(generation.expires_at),
-            client_id: if is_owner {
-                owner()
-            } else {
-                ClientId::parse("somebody-else").unwrap()
-            },
+        let claims = generation.claims();
+        let client_id = if is_owner {
+            owner()
+        } else {
+            ClientId::parse("somebody-else").unwrap()
         };
-        let decision = redeem(
-            &presented,
-            &self.store.session,
-            &self.policy,
-            Timestamp::from_micros(at),
-        );
+        let presented = Presented::by(&client_id, &Token::new(generation.text.clone()), &claims);
+        let session = self.store.find(claims.session_key()).unwrap();
+        let decision = redeem(&presented, session, &self.policy, Timestamp::from_micros(at));
         let expected = self.model.expect(token, is_owner, &self.policy, at);
         let seen = match decision {
             Redemption::Rotate(successor) => {
@@ -336,6 +411,7 @@ impl Machine {
         self.successors.entry(token).or_default().insert(successor.jti);
         self.model.generations[token].consumed = true;
         self.model.generations.push(Generation {
+            origin: Origin::Here,
             text: format!("token-{}", token + 1),
             jti: successor.jti,
             expires_at: successor.expires_at.as_micros(),
@@ -384,6 +460,14 @@ impl Machine {
     }
 }
 
+fn session_id() -> SessionId {
+    SessionId::from_uuid(Uuid::from_u128(2))
+}
+
+fn user_id() -> UserId {
+    UserId::from_uuid(Uuid::from_u128(3))
+}
+
 fn owner() -> ClientId {
     ClientId::parse("codelab-flutter-app").unwrap()
 }
@@ -391,29 +475,31 @@ fn owner() -> ClientId {
 proptest! {
     #[test]
     fn the_chain_follows_its_specification_under_any_interleaving(policy in policies(), steps in steps()) {
-        let mut machine = Machine::new(policy);
-        for step in &steps {
-            machine.step(step);
-        }
-        // Whatever is still on its way lands in the end.
-        while let Some(use_) = machine.pending.pop() {
-            machine.land(&use_);
-            machine.assert_invariants();
-        }
+        Machine::new(policy).run(&steps);
+    }
+
+    #[test]
+    fn so_does_a_chain_that_began_at_the_older_service(
+        policy in policies(),
+        length in 1_usize..6,
+        steps in steps(),
+    ) {
+        Machine::taken_over(policy, length).run(&steps);
     }
 
     #[test]
     fn of_any_number_of_concurrent_uses_exactly_one_consumes(policy in policies(), uses in 2_usize..80) {
-        let mut machine = Machine::new(policy);
-        for _ in 0..uses {
-            machine.step(&Step::Present { token: 0, owner: true });
+        for mut machine in [Machine::new(policy), Machine::taken_over(policy, 1)] {
+            for _ in 0..uses {
+                machine.step(&Step::Present { token: 0, owner: true });
+            }
+            while !machine.pending.is_empty() {
+                machine.step(&Step::Land { pending: 0 });
+            }
+            prop_assert_eq!(machine.consumptions.get(&0), Some(&1));
+            prop_assert_eq!(machine.model.generations.len(), 2);
+            prop_assert_eq!(machine.has_incident, policy.rotation == RotationPolicy::Strict);
         }
-        while !machine.pending.is_empty() {
-            machine.step(&Step::Land { pending: 0 });
-        }
-        prop_assert_eq!(machine.consumptions.get(&0), Some(&1));
-        prop_assert_eq!(machine.model.generations.len(), 2);
-        prop_assert_eq!(machine.has_incident, policy.rotation == RotationPolicy::Strict);
     }
 
     #[test]

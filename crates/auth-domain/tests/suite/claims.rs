@@ -3,6 +3,7 @@
 use auth_domain::claims::{AccessClaims, ClaimFault, Issuer, RefreshClaims, TokenUse};
 use auth_domain::id::{ClientId, Jti, SessionId, Subject, UserId};
 use auth_domain::scope::Scope;
+use auth_domain::session::SessionKey;
 use auth_domain::time::{Seconds, Timestamp};
 use rstest::rstest;
 use uuid::Uuid;
@@ -54,7 +55,7 @@ fn refresh() -> RefreshClaims {
         token_use: TokenUse::Refresh,
         client_id: ClientId::parse("codelab-flutter-app").unwrap(),
         scope: Scope::parse("api:read").unwrap(),
-        sid: SessionId::from_uuid(Uuid::from_u128(3)),
+        sid: Some(SessionId::from_uuid(Uuid::from_u128(3))),
     }
 }
 
@@ -125,6 +126,81 @@ fn a_refresh_token_is_for_its_issuer_alone(
     #[case] verdict: Result<(), ClaimFault>,
 ) {
     assert_eq!(claims.check(&issuer(), at(1)), verdict);
+}
+
+/// One of the older service, which knew no sessions.
+fn legacy() -> RefreshClaims {
+    RefreshClaims {
+        aud: "api".into(),
+        sid: None,
+        ..refresh()
+    }
+}
+
+#[rstest]
+#[case::good(legacy(), Ok(()))]
+#[case::issuer(RefreshClaims { iss: "https://evil.example".into(), ..legacy() }, Err(ClaimFault::Issuer))]
+#[case::our_audience(RefreshClaims { aud: "https://auth.example".into(), ..legacy() }, Err(ClaimFault::Audience))]
+#[case::other_audience(RefreshClaims { aud: "other".into(), ..legacy() }, Err(ClaimFault::Audience))]
+#[case::kind(RefreshClaims { token_use: TokenUse::Access, ..legacy() }, Err(ClaimFault::Use))]
+#[case::sid(RefreshClaims { sid: refresh().sid, ..legacy() }, Err(ClaimFault::Audience))]
+fn a_refresh_token_of_the_older_service_is_for_its_audience_alone(
+    #[case] claims: RefreshClaims,
+    #[case] verdict: Result<(), ClaimFault>,
+) {
+    assert_eq!(claims.check(&issuer(), at(1)), verdict);
+}
+
+#[test]
+fn a_refresh_token_of_the_older_service_is_written_and_read_without_a_session() {
+    let json = serde_json::to_value(legacy()).unwrap();
+    assert_eq!(json.get("sid"), None);
+    assert_eq!(serde_json::from_value::<RefreshClaims>(json).unwrap(), legacy());
+}
+
+#[test]
+fn a_session_is_found_by_its_id_or_by_the_token_itself() {
+    let id = SessionId::from_uuid(Uuid::from_u128(3));
+    assert_eq!(refresh().session_key(), SessionKey::Id(id));
+    assert_eq!(legacy().session_key(), SessionKey::Legacy(legacy().jti.hash()));
+}
+
+#[rstest]
+#[case::ours("rt+jwt", refresh(), true)]
+#[case::of_the_older_service("JWT", legacy(), true)]
+#[case::ours_by_the_older_type("JWT", refresh(), false)]
+#[case::older_by_our_type("rt+jwt", legacy(), false)]
+#[case::an_access_token_by_the_older_type("JWT", RefreshClaims { token_use: TokenUse::Access, ..legacy() }, false)]
+#[case::an_access_token_by_our_type("rt+jwt", RefreshClaims { token_use: TokenUse::Access, ..refresh() }, false)]
+#[case::by_the_type_of_access_tokens("at+jwt", refresh(), false)]
+#[case::older_by_the_type_of_access_tokens("at+jwt", legacy(), false)]
+#[case::in_other_letters("jwt", legacy(), false)]
+#[case::by_no_type("", legacy(), false)]
+fn a_refresh_token_has_the_one_type_that_goes_with_it(
+    #[case] typ: &str,
+    #[case] claims: RefreshClaims,
+    #[case] verdict: bool,
+) {
+    assert_eq!(claims.belong_under(typ), verdict);
+}
+
+#[rstest]
+#[case::of_today("at+jwt", TokenUse::Access, true)]
+#[case::of_old("JWT", TokenUse::Access, true)]
+#[case::a_refresh_token_of_old("JWT", TokenUse::Refresh, false)]
+#[case::a_refresh_token_in_disguise("at+jwt", TokenUse::Refresh, false)]
+#[case::by_the_type_of_refresh_tokens("rt+jwt", TokenUse::Access, false)]
+#[case::in_other_letters("AT+JWT", TokenUse::Access, false)]
+fn an_access_token_has_one_of_its_types(
+    #[case] typ: &str,
+    #[case] token_use: TokenUse,
+    #[case] verdict: bool,
+) {
+    let claims = AccessClaims {
+        token_use,
+        ..access()
+    };
+    assert_eq!(claims.belong_under(typ), verdict);
 }
 
 #[test]

@@ -114,7 +114,7 @@ async fn a_good_refresh_token_is_told_to_its_own_client() {
     let token = sign_in_at_backend(&bed).await.tokens.refresh;
     let claims = refresh_claims(&bed, &token);
     let answer = introspect(&bed, &token).await;
-    assert_eq!(answer.facts.session_id, Some(claims.sid));
+    assert_eq!(answer.facts.session_id, claims.sid);
     let expected = ActiveToken {
         token_use: TokenUse::Refresh,
         scope: build::scope("api:read api:write"),
@@ -127,7 +127,7 @@ async fn a_good_refresh_token_is_told_to_its_own_client() {
         exp: seconds(2_592_000),
         iat: seconds(0),
         nbf: seconds(-5),
-        sid: Some(claims.sid),
+        sid: claims.sid,
     };
     assert_eq!(told(answer), Some(expected));
 }
@@ -278,7 +278,7 @@ async fn the_session_of_an_access_token_may_have_moved_on() {
     let TokenSet { tokens, .. } = sign_in_at_backend(&bed).await;
     refresh_at_backend(&bed, &tokens.refresh).await;
     let told = told(introspect(&bed, &tokens.access).await).expect("active");
-    assert_eq!(told.sid, Some(refresh_claims(&bed, &tokens.refresh).sid));
+    assert_eq!(told.sid, refresh_claims(&bed, &tokens.refresh).sid);
 }
 
 /// What has become of a refresh token's chain, or of the token.
@@ -297,9 +297,9 @@ enum End {
 async fn finish(bed: &TestBed, how: End, token: &Token) -> Token {
     let claims = refresh_claims(bed, token);
     match how {
-        End::Revoked => end(bed, claims.sid).await,
+        End::Revoked => end(bed, claims.sid.unwrap()).await,
         End::Gone => {
-            let sid = build::session_id("gone");
+            let sid = Some(build::session_id("gone"));
             return bed.signer.sign_refresh(&RefreshClaims { sid, ..claims });
         }
         End::UserInactive => bed.store.put_user(User {

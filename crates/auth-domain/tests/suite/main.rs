@@ -16,6 +16,7 @@ mod grants;
 mod ids;
 mod introspection;
 mod keys;
+mod legacy;
 mod passwords;
 mod redeem;
 mod requests;

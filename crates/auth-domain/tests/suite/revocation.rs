@@ -98,7 +98,7 @@ async fn any_generation_of_a_chain_ends_the_whole_chain_and_no_other(#[case] gen
     let other = bed.sign_in().await;
     let tokens = three_generations(&bed).await;
     let answer = revoke(&bed, &tokens[generation].tokens.refresh).await;
-    let sid = refresh_claims(&bed, &tokens[0].tokens.refresh).sid;
+    let sid = refresh_claims(&bed, &tokens[0].tokens.refresh).sid.unwrap();
     assert_eq!(answer.facts.session_id, Some(sid));
     assert_eq!(answer.facts.user_id, Some(build::user_id(build::ALICE)));
     assert_eq!(answer.facts.client_id, Some(build::client_id(build::FLUTTER)));
@@ -118,7 +118,7 @@ async fn a_revocation_leaves_one_row_that_says_what_ended_and_who_asked() {
     revoke(&bed, &token).await;
     let row = last_row(&bed);
     let expected = AuditEvent::TokenRevoke {
-        target: RevocationTarget::Session(refresh_claims(&bed, &token).sid),
+        target: RevocationTarget::Session(refresh_claims(&bed, &token).sid.unwrap()),
         reason: RevocationReason::Requested,
     };
     assert_eq!(row.event, expected);
@@ -218,7 +218,7 @@ async fn the_session_of_an_access_token_that_names_it_is_known() {
     });
     let TokenSet { tokens, .. } = bed.sign_in().await;
     let answer = revoke(&bed, &tokens.access).await;
-    let sid = refresh_claims(&bed, &tokens.refresh).sid;
+    let sid = refresh_claims(&bed, &tokens.refresh).sid.unwrap();
     assert_eq!(answer.facts.session_id, Some(sid));
 }
 
@@ -309,7 +309,7 @@ async fn a_refresh_token_of_another_client_is_refused_and_untouched() {
         .await;
     assert_eq!(refused(answer), Refusal::InvalidGrant(GrantFault::ForeignClient));
     let row = last_row(&bed);
-    let session_id = Some(refresh_claims(&bed, &token).sid);
+    let session_id = refresh_claims(&bed, &token).sid;
     let reason = GrantFault::ForeignClient;
     assert_eq!(row.event, AuditEvent::TokenInvalid { reason, session_id });
     assert_eq!(row.client_id, Some(build::client_id(build::BACKEND)));
@@ -398,7 +398,7 @@ async fn with_the_nth_call_to_the_store_failing_nothing_is_said_to_be_revoked_th
                 is_denied(&bed, &access).await
             } else {
                 let claims = refresh_claims(&bed, token);
-                bed.store.session(claims.sid).unwrap().state != SessionState::Live
+                bed.store.session(claims.sid.unwrap()).unwrap().state != SessionState::Live
             };
             let is_said = matches!(answer.outcome, Outcome::Granted(_));
             assert_eq!(is_done, is_said, "call {n}: {answer:?}");
@@ -440,7 +440,7 @@ async fn a_token_of_a_chain_that_is_gone_is_over() {
     let bed = TestBed::default();
     let token = bed.sign_in().await.tokens.refresh;
     let claims = RefreshClaims {
-        sid: build::session_id("gone"),
+        sid: Some(build::session_id("gone")),
         jti: Jti::successor_of("gone"),
         client_id: ClientId::parse(build::FLUTTER).unwrap(),
         ..refresh_claims(&bed, &token)

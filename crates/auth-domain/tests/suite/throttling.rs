@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use auth_domain::device::DeviceId;
 use auth_domain::id::UserId;
+use auth_domain::session::SessionKey;
 use auth_domain::throttle::{
     AccountKey, Budget, Count, Counter, CounterKey, CounterKind, Judgement, Limits, NetworkKey, Pardon, judge,
 };
@@ -231,7 +232,7 @@ fn each_counter_has_the_name_of_its_limit() {
         (CounterKey::FailuresBy(device), "failures_by_device"),
         (CounterKey::RefreshesFrom(from), "refreshes_by_address"),
         (
-            CounterKey::RefusalsOf(build::session_id("session")),
+            CounterKey::RefusalsOf(SessionKey::Id(build::session_id("session"))),
             "refusals_by_session",
         ),
     ] {

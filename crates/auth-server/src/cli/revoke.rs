@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use auth_domain::audit::AuditEvent;
-use auth_domain::claims::AccessClaims;
+use auth_domain::claims::{AccessClaims, RefreshClaims};
 use auth_domain::id::{ClientId, SessionId, Subject, UserId};
 use auth_domain::revocation::{OurToken, denial_of, denied};
-use auth_domain::session::{Revocation, RevocationReason, RevocationTarget, SessionView};
+use auth_domain::session::{Revocation, RevocationReason, RevocationTarget, SessionKey, SessionView};
 use auth_domain::user::User;
 use clap::Args;
 use serde_json::json;
@@ -68,12 +68,22 @@ pub(super) async fn run(arguments: &RevokeArguments, settings: &Settings) -> Res
 }
 
 async fn find_session(desk: &Desk, id: SessionId) -> Result<SessionView, Failure> {
-    let session = desk.store.sessions.find(id).await?;
+    let session = desk.store.sessions.find(&SessionKey::Id(id)).await?;
     session.ok_or_else(|| {
         Failure::refused(format!("there is no session {id}")).advise(
             "A session's id is the `sid` of its refresh token; `auth-service audit search` shows who signed in when.",
         )
     })
+}
+
+async fn find_session_of(desk: &Desk, claims: &RefreshClaims) -> Result<SessionView, Failure> {
+    match claims.session_key() {
+        SessionKey::Id(id) => find_session(desk, id).await,
+        key @ SessionKey::Legacy(_) => desk.store.sessions.find(&key).await?.ok_or_else(|| {
+            Failure::refused("this token of the older service belongs to no session here")
+                .advise("It was not taken over, so it is good for nothing: nothing is left to be revoked.")
+        }),
+    }
 }
 
 /// Sessions that shall end.
@@ -167,7 +177,7 @@ async fn revoke_token(
     let ring = compose::open_keys(settings, Arc::new(SystemClock)).map_err(StartError::Keys)?;
     match OurToken::recognize(&token, &ring, &settings.tokens.issuer)? {
         Some(OurToken::Refresh(claims)) => {
-            let session = find_session(desk, claims.sid).await?;
+            let session = find_session_of(desk, &claims).await?;
             Ending::of_session(&session).carry_out(desk).await
         }
         Some(OurToken::Access(claims)) => deny(desk, &claims, settings).await,

@@ -30,7 +30,7 @@ fn session_of(rig: &Rig, token: &str) -> SessionId {
         .verify_refresh(&Token::new(token.to_owned()))
         .unwrap()
     {
-        Genuine::Yes(claims) => claims.sid,
+        Genuine::Yes(claims) => claims.sid.unwrap(),
         Genuine::No(reason) => panic!("{reason}"),
     }
 }

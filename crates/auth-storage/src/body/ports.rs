@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use auth_domain::audit::AuditRecord;
 use auth_domain::client::Client;
-use auth_domain::id::{ClientId, JtiHash, SessionId, UserId};
+use auth_domain::id::{ClientId, JtiHash, UserId};
 use auth_domain::ports::admin::{
     AuditEntry, AuditFilter, AuditLog, Changed, ClientChange, ClientCreated, ClientDirectory, Founded,
     Founders, Founding, UserChange, UserCreated, UserDirectory,
@@ -14,7 +14,7 @@ use auth_domain::ports::{
     AccessStanding, AccessTokens, AuditTrail, Clients, Denial, Sessions, StoreProbe, StoreReadiness,
     Unavailable, UserKey, Users,
 };
-use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionView};
+use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionKey, SessionView};
 use auth_domain::time::Timestamp;
 use auth_domain::user::{Login, User};
 
@@ -47,9 +47,10 @@ impl Users for Adapter {
 
 #[async_trait]
 impl Sessions for Adapter {
-    async fn find(&self, id: SessionId) -> Result<Option<SessionView>, Unavailable> {
+    async fn find(&self, key: &SessionKey) -> Result<Option<SessionView>, Unavailable> {
+        let key = *key;
         self.engine
-            .read("find a session", move |conn| sessions::find(conn, id))
+            .read("find a session", move |conn| sessions::find(conn, &key))
             .await
     }
 

@@ -1,9 +1,10 @@
 //! Sessions and their chains.
 
 use auth_domain::audit::AuditRecord;
-use auth_domain::id::{ClientId, SessionId, UserId};
+use auth_domain::id::{ClientId, UserId};
 use auth_domain::session::{
-    NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionView,
+    NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionKey,
+    SessionView,
 };
 use auth_domain::time::Timestamp;
 use diesel::prelude::*;
@@ -11,16 +12,27 @@ use diesel::prelude::*;
 use super::{Conn, audit, client_is_active, users};
 use crate::error::StoreError;
 use crate::rows::{NewSessionRow, NewTokenRow, SessionRow};
-use crate::schema::{refresh_tokens, sessions, users as user_table};
+use crate::schema::{legacy_tokens, refresh_tokens, sessions, users as user_table};
 use crate::types::{Id, Moment};
 
 /// The session with its user's status.
-pub(super) fn find(conn: &mut Conn, id: SessionId) -> Result<Option<SessionView>, StoreError> {
-    sessions::table
+pub(super) fn find(conn: &mut Conn, key: &SessionKey) -> Result<Option<SessionView>, StoreError> {
+    let with_user = sessions::table
         .inner_join(user_table::table)
-        .filter(sessions::id.eq(Id(id.as_uuid())))
-        .select((SessionRow::as_select(), user_table::is_active))
-        .get_result::<(SessionRow, bool)>(conn)
+        .select((SessionRow::as_select(), user_table::is_active));
+    let found = match key {
+        SessionKey::Id(id) => with_user
+            .filter(sessions::id.eq(Id(id.as_uuid())))
+            .get_result::<(SessionRow, bool)>(conn),
+        SessionKey::Legacy(token) => {
+            let jti_hash: &[u8] = token.as_bytes();
+            let of_token = legacy_tokens::table.find(jti_hash);
+            with_user
+                .filter(sessions::id.eq_any(of_token.select(legacy_tokens::session_id)))
+                .get_result(conn)
+        }
+    };
+    found
         .optional()?
         .map(|(row, user_is_active)| row.into_view(user_is_active))
         .transpose()

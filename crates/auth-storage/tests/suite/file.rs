@@ -88,6 +88,7 @@ pub(crate) fn stage_of(store: &Store, file: impl Into<Arc<File>>) -> Stage {
         user_directory: Arc::clone(&store.user_directory),
         client_directory: Arc::clone(&store.client_directory),
         founding: Arc::clone(&store.founding),
+        upkeep: Arc::clone(&store.upkeep),
         inside: file.into(),
     }
 }
@@ -137,6 +138,14 @@ fn hash(bytes: Vec<u8>) -> JtiHash {
 }
 
 impl Inside for File {
+    fn put_legacy_token(&self, token: JtiHash, session: SessionId) {
+        diesel::sql_query("INSERT INTO legacy_tokens (jti_hash, session_id) VALUES (?, ?)")
+            .bind::<Binary, _>(token.as_bytes().as_slice())
+            .bind::<Binary, _>(session.as_uuid().as_bytes().as_slice())
+            .execute(&mut self.connect())
+            .expect("the token is new and its session there");
+    }
+
     fn audit_trail(&self) -> Vec<SeenAudit> {
         let rows: Vec<AuditRow> = diesel::sql_query("SELECT * FROM audit_logs ORDER BY id")
             .load(&mut self.connect())

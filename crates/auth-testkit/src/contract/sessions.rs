@@ -86,7 +86,12 @@ pub async fn a_deleted_session_takes_its_older_tokens_along(stage: Stage) {
     assert_eq!(changed.expect("the store is there"), Changed::Changed);
     let mut found = Vec::new();
     for key in keys {
-        found.push(stage.find_session(&SessionKey::Legacy(key)).await.map(|session| session.id));
+        found.push(
+            stage
+                .find_session(&SessionKey::Legacy(key))
+                .await
+                .map(|session| session.id),
+        );
     }
     assert_eq!(found, [None, None, Some(ids[2]), Some(ids[3])]);
 }

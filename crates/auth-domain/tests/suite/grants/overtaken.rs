@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use auth_domain::audit::AuditRecord;
-use auth_domain::id::SessionId;
 use auth_domain::ports::{Sessions, Unavailable};
 use auth_domain::refusal::{GrantFault, Refusal};
 use auth_domain::request::TokenRequest;
-use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionView};
+use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionKey, SessionView};
 use auth_domain::token_service::{Answer, Outcome, RotationResult, TokenService};
 use auth_domain::user::User;
 use auth_testkit::bed::granted;
@@ -37,8 +36,8 @@ enum Mode {
 
 #[async_trait]
 impl Sessions for Overtaken {
-    async fn find(&self, id: SessionId) -> Result<Option<SessionView>, Unavailable> {
-        Sessions::find(&self.store, id).await
+    async fn find(&self, key: &SessionKey) -> Result<Option<SessionView>, Unavailable> {
+        Sessions::find(&self.store, key).await
     }
 
     async fn open(&self, session: NewSession, audit: AuditRecord) -> Result<Opened, Unavailable> {

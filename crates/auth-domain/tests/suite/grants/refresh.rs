@@ -46,16 +46,16 @@ async fn a_refresh_consumes_its_token_and_issues_the_only_successor() {
         Timestamp::from(after.exp),
         Timestamp::from(before.exp).plus(Seconds::new(10))
     );
-    let session = bed.store.session(after.sid).unwrap();
+    let session = bed.store.session(after.sid.unwrap()).unwrap();
     assert_eq!(
         (session.head, session.previous),
         (after.jti.hash(), Some(before.jti.hash()))
     );
-    let history = bed.store.history(after.sid);
+    let history = bed.store.history(after.sid.unwrap());
     assert_eq!(history[1].parent, Some(before.jti.hash()));
     let row = last_row(&bed);
     let expected = AuditEvent::TokenRefresh {
-        session_id: after.sid,
+        session_id: after.sid.unwrap(),
         scope: second.scope,
         repeated: false,
     };
@@ -72,7 +72,7 @@ async fn a_second_use_is_refused_and_kills_the_chain_for_both() {
     let replay = bed.refresh(first.tokens.refresh.expose()).await;
     assert_eq!(replay.facts.rotation, Some(RotationResult::Reuse));
     assert_eq!(refused(replay), Refusal::InvalidGrant(GrantFault::Reuse));
-    let sid = claims(&bed, &first).sid;
+    let sid = claims(&bed, &first).sid.unwrap();
     let expected = AuditEvent::SecurityIncident {
         session_id: sid,
         revoked: RevocationTarget::Session(sid),
@@ -229,7 +229,7 @@ async fn another_clients_token_is_refused_audited_and_untouched() {
         refused(bed.ask(&form).await),
         Refusal::InvalidGrant(GrantFault::ForeignClient)
     );
-    let sid = claims(&bed, &first).sid;
+    let sid = claims(&bed, &first).sid.unwrap();
     let row = last_row(&bed);
     assert_eq!(
         row.event,
@@ -279,7 +279,7 @@ async fn a_token_whose_session_is_gone_is_refused() {
     let bed = TestBed::default();
     let first = bed.sign_in().await;
     let mut other = claims(&bed, &first);
-    other.sid = SessionId::from_uuid(Uuid::from_u128(404));
+    other.sid = Some(SessionId::from_uuid(Uuid::from_u128(404)));
     let token = bed.signer.sign_refresh(&other);
     assert_eq!(
         refused(bed.refresh(token.expose()).await),
