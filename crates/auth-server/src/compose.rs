@@ -263,11 +263,16 @@ pub fn open_store(settings: &Settings) -> Result<Store, OpenError> {
     let half = settings.listen.request_timeout / 2;
     let options = StoreOptions {
         readers: settings.database.readers,
+        connections: settings.database.connections,
         busy_timeout: defaults.busy_timeout.min(half),
         patience: defaults.patience.min(half),
         ..defaults
     };
-    auth_storage::open(&settings.database.url, options)
+    auth_storage::open(
+        &settings.database.url,
+        settings.database.replica.as_ref(),
+        options,
+    )
 }
 
 /// Opens the keys of the settings; makes the first where there is none.

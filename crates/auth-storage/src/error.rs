@@ -31,6 +31,12 @@ pub(crate) enum StoreError {
     /// No connection could be had.
     #[error("no connection: {0}")]
     NoConnection(String),
+    /// It has waited for so long that nobody may be there any more, and was not begun.
+    #[error("it has waited for too long")]
+    Late,
+    /// The connection was lost between the order to commit and its answer.
+    #[error("whether it was committed is not known: {0}")]
+    Unsettled(String),
     /// Too much is waiting already.
     #[error("too much is waiting for the database")]
     Overloaded,
@@ -78,9 +84,48 @@ impl StoreError {
             Self::Sql(_)
             | Self::NotCommitted(_)
             | Self::NoConnection(_)
+            | Self::Late
+            | Self::Unsettled(_)
             | Self::Overloaded
             | Self::Panicked
             | Self::Closed => false,
+        }
+    }
+
+    /// Whether the connection is good for nothing any more.
+    pub(crate) fn is_of_the_connection(&self) -> bool {
+        match self {
+            Self::Sql(SqlError::DatabaseError(kind, _)) => matches!(
+                kind,
+                DatabaseErrorKind::ClosedConnection
+                    | DatabaseErrorKind::UnableToSendCommand
+                    // The server takes no writes any more; another may have taken its place.
+                    | DatabaseErrorKind::ReadOnlyTransaction
+            ),
+            Self::Sql(SqlError::BrokenTransactionManager) | Self::NoConnection(_) | Self::Unsettled(_) => {
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the same may succeed when it is tried again: a connection was lost, or the database ended a deadlock,
+    /// which it tells by no kind of its own.
+    pub(crate) fn may_pass(&self) -> bool {
+        let has_another_kind = |kind: &DatabaseErrorKind| {
+            !matches!(
+                kind,
+                DatabaseErrorKind::UniqueViolation
+                    | DatabaseErrorKind::ForeignKeyViolation
+                    | DatabaseErrorKind::NotNullViolation
+                    | DatabaseErrorKind::CheckViolation
+                    | DatabaseErrorKind::RestrictViolation
+                    | DatabaseErrorKind::ExclusionViolation
+            )
+        };
+        match self {
+            Self::Sql(SqlError::DatabaseError(kind, _)) => has_another_kind(kind),
+            other => other.is_of_the_connection() && !matches!(other, Self::Unsettled(_)),
         }
     }
 

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth_domain::ports::admin::{AuditLog, ClientDirectory, Founding, UserDirectory};
+use auth_domain::ports::admin::{AuditLog, ClientDirectory, Founding, Upkeep, UserDirectory};
 use auth_domain::ports::{AccessTokens, AuditTrail, Clients, Sessions, StoreProbe, Users};
 
 mod error;
 mod lane;
 mod migrations;
+mod postgres;
 mod rows;
 mod schema;
 mod sqlite;
@@ -19,13 +20,15 @@ mod types;
 mod url;
 
 pub use migrations::{MigrationStatus, Migrations};
-pub use url::{DatabaseUrl, UrlFault};
+pub use url::{DatabaseUrl, PostgresUrl, UrlFault};
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// How many connections read at a time.
+    /// How many connections read at a time, of an SQLite database.
     pub readers: u32,
+    /// How many connections to a PostgreSQL server work at a time, besides two for rotations. A replica gets half as many.
+    pub connections: u32,
     /// How many reads, and how many writes, may wait; one more is refused at once as unavailable.
     pub queue: usize,
     /// How long to wait for a lock that another process holds.
@@ -38,6 +41,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             readers: 4,
+            connections: 8,
             queue: 4_096,
             busy_timeout: Duration::from_secs(5),
             patience: Duration::from_secs(5),
@@ -91,11 +95,14 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// Only a PostgreSQL database has replicas, and they are PostgreSQL databases.
+    #[error("a replica to read from goes with a PostgreSQL database, and is one itself")]
+    NoReplica,
     /// The database itself says no.
-    #[error("cannot open the database {path}")]
+    #[error("cannot open the database {database}")]
     Database {
-        /// The file.
-        path: PathBuf,
+        /// The file, or the URL without its password.
+        database: String,
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -116,39 +123,98 @@ pub struct Store {
     pub user_directory: Arc<dyn UserDirectory>,
     pub client_directory: Arc<dyn ClientDirectory>,
     pub founding: Arc<dyn Founding>,
-    engine: Arc<sqlite::Engine>,
+    pub upkeep: Arc<dyn Upkeep>,
+    engine: Engine,
+}
+
+/// What does the work of a store.
+#[derive(Clone)]
+enum Engine {
+    Sqlite(Arc<sqlite::Engine>),
+    Postgres(Arc<postgres::Engine>),
 }
 
 impl Store {
     /// Finishes what is queued and closes every connection; whatever is asked of the ports afterwards is
     /// unavailable. Blocks until that is done. The last copy to be dropped, ports included, does the same.
     pub fn shutdown(&self) {
-        self.engine.shutdown();
+        match &self.engine {
+            Engine::Sqlite(engine) => engine.shutdown(),
+            Engine::Postgres(engine) => engine.shutdown(),
+        }
     }
 }
 
-/// Opens a database, making its folder and its file (for the owner's eyes only) where they are missing.
+/// Opens a database. A file and its folder are made, for the owner's eyes only, where they are missing. A `replica` of
+/// a PostgreSQL database answers what may be a little old: the audit trail and lists of users and clients.
 ///
 /// Applies no migrations: [`Migrations::up`] does, and [`StoreProbe`] says whether there is need.
 ///
 /// # Errors
-/// Where the folder, the file or the database can't be opened for reading and writing, or others may read it.
-pub fn open(url: &DatabaseUrl, options: StoreOptions) -> Result<Store, OpenError> {
-    let engine = Arc::new(sqlite::open(url.path(), options)?);
-    let adapter = Arc::new(sqlite::Adapter {
+/// Where the folder, the file or the database can't be opened for reading and writing, others may read it, or an SQLite
+/// database is given a replica.
+pub fn open(
+    url: &DatabaseUrl,
+    replica: Option<&DatabaseUrl>,
+    options: StoreOptions,
+) -> Result<Store, OpenError> {
+    match (url, replica) {
+        (DatabaseUrl::Sqlite(path), None) => {
+            let engine = Arc::new(sqlite::open(path, options)?);
+            let adapter = Arc::new(sqlite::Adapter {
+                engine: Arc::clone(&engine),
+            });
+            Ok(Store::over(&adapter, Engine::Sqlite(engine)))
+        }
+        (DatabaseUrl::Postgres(url), None) => open_postgres(url, None, options),
+        (DatabaseUrl::Postgres(url), Some(DatabaseUrl::Postgres(replica))) => {
+            open_postgres(url, Some(replica), options)
+        }
+        (DatabaseUrl::Sqlite(_), Some(_)) | (_, Some(DatabaseUrl::Sqlite(_))) => Err(OpenError::NoReplica),
+    }
+}
+
+fn open_postgres(
+    url: &PostgresUrl,
+    replica: Option<&PostgresUrl>,
+    options: StoreOptions,
+) -> Result<Store, OpenError> {
+    let engine = Arc::new(postgres::open(url, replica, options)?);
+    let adapter = Arc::new(postgres::Adapter {
         engine: Arc::clone(&engine),
     });
-    Ok(Store {
-        clients: adapter.clone(),
-        users: adapter.clone(),
-        sessions: adapter.clone(),
-        access_tokens: adapter.clone(),
-        audit: adapter.clone(),
-        audit_log: adapter.clone(),
-        probe: adapter.clone(),
-        user_directory: adapter.clone(),
-        client_directory: adapter.clone(),
-        founding: adapter,
-        engine,
-    })
+    Ok(Store::over(&adapter, Engine::Postgres(engine)))
+}
+
+impl Store {
+    fn over<A>(adapter: &Arc<A>, engine: Engine) -> Self
+    where
+        A: Clients
+            + Users
+            + Sessions
+            + AccessTokens
+            + AuditTrail
+            + AuditLog
+            + StoreProbe
+            + UserDirectory
+            + ClientDirectory
+            + Founding
+            + Upkeep
+            + 'static,
+    {
+        Self {
+            clients: adapter.clone(),
+            users: adapter.clone(),
+            sessions: adapter.clone(),
+            access_tokens: adapter.clone(),
+            audit: adapter.clone(),
+            audit_log: adapter.clone(),
+            probe: adapter.clone(),
+            user_directory: adapter.clone(),
+            client_directory: adapter.clone(),
+            upkeep: adapter.clone(),
+            founding: adapter.clone(),
+            engine,
+        }
+    }
 }

@@ -1,7 +1,10 @@
 //! The versions of the schema: applied, taken back, listed.
 
+use crate::postgres::migrations as postgres;
 use crate::sqlite::migrations as sqlite;
 use crate::{DatabaseUrl, OpenError};
+
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The migrations of one database.
 #[derive(Debug, Clone)]
@@ -30,7 +33,10 @@ impl Migrations {
     /// # Errors
     /// Where the database can't be opened or a migration fails; those before it stand.
     pub fn up(&self) -> Result<Vec<String>, OpenError> {
-        sqlite::up(self.url.path())
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => sqlite::up(path),
+            DatabaseUrl::Postgres(url) => postgres::up(url),
+        }
     }
 
     /// Takes the last applied migration back, with all that it holds, and names it; `None` where there is none.
@@ -38,7 +44,10 @@ impl Migrations {
     /// # Errors
     /// Where the database can't be opened or the migration can't be taken back.
     pub fn down(&self) -> Result<Option<String>, OpenError> {
-        sqlite::down(self.url.path())
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => sqlite::down(path),
+            DatabaseUrl::Postgres(url) => postgres::down(url),
+        }
     }
 
     /// Every migration of this program, in order.
@@ -46,6 +55,30 @@ impl Migrations {
     /// # Errors
     /// Where the database can't be opened.
     pub fn status(&self) -> Result<Vec<MigrationStatus>, OpenError> {
-        sqlite::status(self.url.path())
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => sqlite::status(path),
+            DatabaseUrl::Postgres(url) => postgres::status(url),
+        }
+    }
+}
+
+/// A migration that did not go through.
+pub(crate) struct FailedMigration(pub(crate) BoxError);
+
+impl From<BoxError> for FailedMigration {
+    fn from(error: BoxError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<String> for FailedMigration {
+    fn from(error: String) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<diesel::result::Error> for FailedMigration {
+    fn from(error: diesel::result::Error) -> Self {
+        Self(error.into())
     }
 }

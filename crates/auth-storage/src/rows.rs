@@ -353,17 +353,17 @@ impl<'a> NewTokenRow<'a> {
 #[derive(Insertable)]
 #[diesel(table_name = audit_logs, treat_none_as_default_value = false)]
 pub(crate) struct NewAuditRow<'a> {
-    id: Id,
-    user_id: Option<Id>,
-    client_id: Option<&'a str>,
-    event_type: &'static str,
-    event_data: Json,
-    ip_address: Option<String>,
-    user_agent: Option<&'a str>,
-    correlation_id: &'a str,
-    success: bool,
-    error_message: Option<&'static str>,
-    created_at: Moment,
+    pub(crate) id: Id,
+    pub(crate) user_id: Option<Id>,
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) event_type: &'static str,
+    pub(crate) event_data: Json,
+    pub(crate) ip_address: Option<String>,
+    pub(crate) user_agent: Option<&'a str>,
+    pub(crate) correlation_id: &'a str,
+    pub(crate) success: bool,
+    pub(crate) error_message: Option<&'static str>,
+    pub(crate) created_at: Moment,
 }
 
 impl<'a> TryFrom<&'a AuditRecord> for NewAuditRow<'a> {

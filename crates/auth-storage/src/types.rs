@@ -1,11 +1,15 @@
 //! Our own SQL types for what databases keep in different ways: UUIDs, times and JSON, each native on its database.
 //!
-//! On SQLite a UUID is a BLOB of 16 bytes, a time an INTEGER of microseconds, JSON a TEXT.
+//! On SQLite a UUID is a BLOB of 16 bytes, a time an INTEGER of microseconds, JSON a TEXT; on PostgreSQL they are UUID,
+//! TIMESTAMPTZ and JSONB.
+
+use std::io::Write as _;
 
 use auth_domain::time::Timestamp;
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
+use diesel::pg::{Pg, PgValue};
 use diesel::query_builder::QueryId;
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Binary, SqlType, Text};
@@ -14,16 +18,19 @@ use uuid::Uuid;
 
 /// A UUID.
 #[derive(SqlType, QueryId)]
+#[diesel(postgres_type(oid = 2950, array_oid = 2951))]
 #[diesel(sqlite_type(name = "Binary"))]
 pub struct DbUuid;
 
 /// A point in time, UTC, to the microsecond.
 #[derive(SqlType, QueryId)]
+#[diesel(postgres_type(oid = 1184, array_oid = 1185))]
 #[diesel(sqlite_type(name = "Long"))]
 pub struct DbTime;
 
 /// A JSON document.
 #[derive(SqlType, QueryId)]
+#[diesel(postgres_type(oid = 3802, array_oid = 3807))]
 #[diesel(sqlite_type(name = "Text"))]
 pub struct DbJson;
 
@@ -78,5 +85,64 @@ impl ToSql<DbJson, Sqlite> for Json {
 impl FromSql<DbJson, Sqlite> for Json {
     fn from_sql(value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
         <String as FromSql<Text, Sqlite>>::from_sql(value).map(Self)
+    }
+}
+
+impl ToSql<DbUuid, Pg> for Id {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(self.0.as_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+
+impl FromSql<DbUuid, Pg> for Id {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self(Uuid::from_slice(value.as_bytes())?))
+    }
+}
+
+/// 2000-01-01T00:00:00Z, from which PostgreSQL counts, in microseconds since 1970.
+const PG_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+impl ToSql<DbTime, Pg> for Moment {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        let micros = self.0.as_micros().checked_sub(PG_EPOCH_MICROS);
+        // The two ends of the range mean infinity there.
+        let finite = micros.filter(|micros| *micros > i64::MIN && *micros < i64::MAX);
+        let micros = finite.ok_or("a time that PostgreSQL can't keep")?;
+        out.write_all(&micros.to_be_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+
+impl FromSql<DbTime, Pg> for Moment {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let micros = i64::from_be_bytes(value.as_bytes().try_into()?);
+        let since_1970 = micros.checked_add(PG_EPOCH_MICROS);
+        let moment = since_1970.ok_or("a time past the end of ours")?;
+        Ok(Self(Timestamp::from_micros(moment)))
+    }
+}
+
+/// The first byte of a JSONB value on the wire.
+const JSONB_VERSION: u8 = 1;
+
+impl ToSql<DbJson, Pg> for Json {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(&[JSONB_VERSION])?;
+        out.write_all(self.0.as_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+
+impl FromSql<DbJson, Pg> for Json {
+    /// Written anew without the blanks that PostgreSQL puts in: the text is then the same on every database, but for
+    /// the order of an object's members, which means nothing (RFC 8259 section 4).
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        let Some((&JSONB_VERSION, text)) = value.as_bytes().split_first() else {
+            return Err("JSONB of an unknown version".into());
+        };
+        let document: serde_json::Value = serde_json::from_slice(text)?;
+        Ok(Self(document.to_string()))
     }
 }

@@ -3,72 +3,250 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
+
 /// A database URL that this program can open.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatabaseUrl {
-    path: PathBuf,
+#[derive(Debug, Clone)]
+pub enum DatabaseUrl {
+    /// A file of SQLite's, embedded in the program.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(PostgresUrl),
+}
+
+/// The URL of a PostgreSQL database. Its password shows nowhere.
+#[derive(Clone)]
+pub struct PostgresUrl {
+    /// As libpq takes it.
+    url: SecretString,
+    /// The same without what is secret.
+    shown: String,
 }
 
 /// Why a text is not such a URL. The text itself is not repeated: it may hold a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlFault {
-    /// Not `sqlite:///path`.
-    #[error("a database URL has the form sqlite:///relative/path or sqlite:////absolute/path")]
+    /// Of no known form.
+    #[error(
+        "a database URL has the form sqlite:///relative/path, sqlite:////absolute/path or \
+         postgresql://user:password@host:5432/database"
+    )]
     Form,
     /// A query string, which would be ignored.
-    #[error("a database URL takes no parameters after '?'")]
+    #[error("the URL of an SQLite database takes no parameters after '?'")]
     Parameters,
     /// A database in memory, which would forget everything.
     #[error("a database URL names a file; a database in memory would forget every session at the next start")]
     InMemory,
-    /// A PostgreSQL URL.
+    /// No database of the server is named; the driver would take one by the user's name.
+    #[error("a PostgreSQL URL names its database, as in postgresql://user:password@host:5432/database")]
+    NoDatabase,
+    /// A parameter that is not one of those that make sense here.
     #[error(
-        "PostgreSQL is not built into this version; use sqlite:///relative/path or sqlite:////absolute/path"
+        "the parameter {0} of a PostgreSQL URL is not known; known are sslmode, sslrootcert, sslcert, sslkey, \
+         connect_timeout, application_name, target_session_attrs, host, port"
     )]
-    PostgresNotBuilt,
+    UnknownParameter(String),
+    /// `ssl` as other drivers write it, with a value that has no twin.
+    #[error(
+        "ssl takes disable, allow, prefer, require, verify-ca or verify-full (as sslmode does), true or false"
+    )]
+    Ssl,
 }
 
+/// The parameters that libpq is told as they are.
+const PASSED_ON: [&str; 9] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "connect_timeout",
+    "application_name",
+    "target_session_attrs",
+    "host",
+    "port",
+];
+
 impl DatabaseUrl {
-    /// Reads `sqlite:///relative`, `sqlite:////absolute`, and the same with `sqlite+driver` for the scheme, as
-    /// SQLAlchemy writes them.
+    /// Reads `sqlite:///relative`, `sqlite:////absolute` and `postgresql://user:password@host:port/database`, and the
+    /// same with `+driver` behind the scheme, as SQLAlchemy writes them.
     ///
     /// # Errors
     /// [`UrlFault`] for everything else.
     pub fn parse(text: &str) -> Result<Self, UrlFault> {
         let (scheme, rest) = text.split_once("://").ok_or(UrlFault::Form)?;
-        match scheme.split('+').next().unwrap_or(scheme) {
-            "sqlite" => {}
-            "postgresql" | "postgres" => return Err(UrlFault::PostgresNotBuilt),
-            _ => return Err(UrlFault::Form),
-        }
-        let path = rest.strip_prefix('/').ok_or(UrlFault::Form)?;
-        if path.contains('?') {
-            return Err(UrlFault::Parameters);
-        }
-        if path.is_empty() || path.starts_with(':') {
-            return Err(UrlFault::InMemory);
-        }
-        if path.ends_with('/') || path.contains('\0') {
+        if text.contains('\0') {
             return Err(UrlFault::Form);
         }
-        Ok(Self::file(path))
+        match scheme.split('+').next().unwrap_or(scheme) {
+            "sqlite" => sqlite_path(rest).map(Self::Sqlite),
+            "postgresql" | "postgres" => PostgresUrl::parse(rest).map(Self::Postgres),
+            _ => Err(UrlFault::Form),
+        }
     }
 
-    /// The database in this file.
+    /// The SQLite database in this file.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self::Sqlite(path.into())
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The file, where the database is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// Whether the database is within this program, and not across a network.
+    pub const fn is_embedded(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
     }
 }
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "sqlite:///{}", self.path.display())
+        match self {
+            Self::Sqlite(path) => write!(out, "sqlite:///{}", path.display()),
+            Self::Postgres(url) => url.fmt(out),
+        }
     }
+}
+
+fn sqlite_path(rest: &str) -> Result<PathBuf, UrlFault> {
+    let path = rest.strip_prefix('/').ok_or(UrlFault::Form)?;
+    if path.contains('?') {
+        return Err(UrlFault::Parameters);
+    }
+    if path.is_empty() || path.starts_with(':') {
+        return Err(UrlFault::InMemory);
+    }
+    if path.ends_with('/') {
+        return Err(UrlFault::Form);
+    }
+    Ok(path.into())
+}
+
+impl PostgresUrl {
+    /// Reads what stands behind `postgresql://`.
+    fn parse(rest: &str) -> Result<Self, UrlFault> {
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = place.split_once('/').ok_or(UrlFault::NoDatabase)?;
+        if database.is_empty() || database.contains('/') {
+            return Err(UrlFault::NoDatabase);
+        }
+        let parameters = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(parameter)
+            .collect::<Result<Vec<_>, _>>()?;
+        let query = match parameters.join("&") {
+            none if none.is_empty() => none,
+            some => format!("?{some}"),
+        };
+        let (user, host) = match authority.rsplit_once('@') {
+            Some((login, host)) => (login.split(':').next(), host),
+            None => (None, authority),
+        };
+        let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+        Ok(Self {
+            url: format!("postgresql://{authority}/{database}{query}").into(),
+            shown: format!("postgresql://{user}{host}/{database}{query}"),
+        })
+    }
+
+    /// The URL as libpq takes it, the password in it.
+    pub(crate) fn expose(&self) -> &str {
+        self.url.expose_secret()
+    }
+
+    /// Whether a parameter of that name is in it.
+    pub(crate) fn has(&self, parameter: &str) -> bool {
+        self.parameter(parameter).is_some()
+    }
+
+    /// Whether whoever listens on the way could read what goes to and from the database, or the server stays on this
+    /// machine: only `sslmode` `require` and stronger keep listeners out, others let the server choose.
+    pub fn may_go_in_clear(&self) -> bool {
+        let is_encrypted = self
+            .parameter("sslmode")
+            .is_some_and(|mode| matches!(mode, "require" | "verify-ca" | "verify-full"));
+        !is_encrypted && !self.is_local()
+    }
+
+    /// Whether the server is on this machine.
+    fn is_local(&self) -> bool {
+        let host = match self.parameter("host") {
+            Some(host) => percent_decode_str(host).decode_utf8_lossy().into_owned(),
+            None => self.host().to_owned(),
+        };
+        host.is_empty()
+            || host.starts_with('/')
+            || ["localhost", "127.0.0.1", "::1", "[::1]"].contains(&host.as_str())
+    }
+
+    /// The host of the authority, decoded where it is the path of a socket.
+    fn host(&self) -> &str {
+        let place = self.shown.strip_prefix("postgresql://").unwrap_or_default();
+        let authority = place.split('/').next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        if host.starts_with("%2F") || host.starts_with("%2f") {
+            return "/";
+        }
+        match host.strip_prefix('[') {
+            Some(literal) => literal.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        }
+    }
+
+    fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, query) = self.shown.split_once('?')?;
+        query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+}
+
+impl fmt::Display for PostgresUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for PostgresUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "PostgresUrl({})", self.shown)
+    }
+}
+
+/// One parameter as libpq takes it. `ssl` is what asyncpg calls `sslmode`.
+fn parameter(pair: &str) -> Result<String, UrlFault> {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    if PASSED_ON.contains(&name) {
+        return Ok(format!("{name}={value}"));
+    }
+    if name != "ssl" {
+        return Err(UrlFault::UnknownParameter(shortened(name)));
+    }
+    match value {
+        "disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full" => {
+            Ok(format!("sslmode={value}"))
+        }
+        "true" | "True" | "1" => Ok("sslmode=require".to_owned()),
+        "false" | "False" | "0" => Ok("sslmode=disable".to_owned()),
+        _ => Err(UrlFault::Ssl),
+    }
+}
+
+/// A name as far as it can be told: what is no plain word may be a password with a `?` in it.
+fn shortened(name: &str) -> String {
+    let is_word = name.len() <= 32
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter == '_');
+    if is_word { name } else { "(not shown)" }.to_owned()
 }
 
 #[cfg(test)]
@@ -83,8 +261,12 @@ mod tests {
     #[case("sqlite+aiosqlite:///data/auth.db", "data/auth.db")]
     fn three_slashes_are_relative_and_four_absolute(#[case] url: &str, #[case] path: &str) {
         let parsed = DatabaseUrl::parse(url).unwrap();
-        assert_eq!(parsed.path(), Path::new(path));
-        assert_eq!(DatabaseUrl::parse(&parsed.to_string()).unwrap(), parsed);
+        assert_eq!(parsed.path(), Some(Path::new(path)));
+        assert!(parsed.is_embedded());
+        assert_eq!(
+            DatabaseUrl::parse(&parsed.to_string()).unwrap().path(),
+            parsed.path()
+        );
     }
 
     #[rstest]
@@ -92,13 +274,59 @@ mod tests {
     #[case("data/auth.db", UrlFault::Form)]
     #[case("sqlite://data/auth.db", UrlFault::Form)]
     #[case("sqlite:///data/", UrlFault::Form)]
+    #[case("sqlite:///data\0", UrlFault::Form)]
     #[case("mysql://host/db", UrlFault::Form)]
     #[case("sqlite:///data/auth.db?timeout=5", UrlFault::Parameters)]
     #[case("sqlite:///", UrlFault::InMemory)]
     #[case("sqlite:///:memory:", UrlFault::InMemory)]
-    #[case("postgresql://user:word@host/db", UrlFault::PostgresNotBuilt)]
-    #[case("postgresql+asyncpg://user:word@host/db", UrlFault::PostgresNotBuilt)]
+    #[case("postgresql://host", UrlFault::NoDatabase)]
+    #[case("postgresql://host/", UrlFault::NoDatabase)]
+    #[case("postgresql://user:word@host/db/more", UrlFault::NoDatabase)]
+    #[case("postgresql://host/db?ssl=perhaps", UrlFault::Ssl)]
+    #[case("postgresql://host/db?password=pencil", UrlFault::UnknownParameter("password".into()))]
+    #[case("postgresql://host/db?options=-c", UrlFault::UnknownParameter("options".into()))]
+    #[case("postgresql://u:p@host/db?x:Pen9cil@h/db", UrlFault::UnknownParameter("(not shown)".into()))]
     fn what_can_not_be_opened_is_refused_by_its_reason(#[case] url: &str, #[case] fault: UrlFault) {
-        assert_eq!(DatabaseUrl::parse(url), Err(fault));
+        let refused = DatabaseUrl::parse(url).unwrap_err();
+        assert!(!refused.to_string().contains("encil"));
+        assert_eq!(refused, fault);
+    }
+
+    #[rstest]
+    #[case("postgresql://u:pencil@host:5433/db", "postgresql://u@host:5433/db")]
+    #[case("postgres://host/db", "postgresql://host/db")]
+    #[case(
+        "postgresql+asyncpg://u:pen%40cil@host/db?ssl=require",
+        "postgresql://u@host/db?sslmode=require"
+    )]
+    #[case(
+        "postgresql+psycopg2://u:a@pencil@host/db?ssl=true",
+        "postgresql://u@host/db?sslmode=require"
+    )]
+    #[case("postgresql:///db?host=%2Frun", "postgresql:///db?host=%2Frun")]
+    fn a_postgresql_url_shows_everything_but_its_password(#[case] url: &str, #[case] shown: &str) {
+        let parsed = DatabaseUrl::parse(url).unwrap();
+        assert!(!parsed.is_embedded());
+        assert_eq!(parsed.path(), None);
+        assert_eq!(parsed.to_string(), shown);
+        assert_eq!(format!("{parsed:?}"), format!("Postgres(PostgresUrl({shown}))"));
+    }
+
+    #[rstest]
+    #[case("postgresql://u:p@db.example/db", true)]
+    #[case("postgresql://u:p@db.example/db?sslmode=prefer", true)]
+    #[case("postgresql://u:p@db.example/db?sslmode=require", false)]
+    #[case("postgresql://u:p@db.example/db?ssl=verify-full", false)]
+    #[case("postgresql://u:p@127.0.0.1:5432/db", false)]
+    #[case("postgresql://u:p@[::1]:5432/db", false)]
+    #[case("postgresql://localhost/db", false)]
+    #[case("postgresql:///db?host=%2Frun%2Fpostgresql", false)]
+    #[case("postgresql://%2Frun%2Fpostgresql/db", false)]
+    #[case("postgresql:///db?host=db.example", true)]
+    fn only_tls_or_this_very_machine_keeps_listeners_out(#[case] url: &str, #[case] in_clear: bool) {
+        let DatabaseUrl::Postgres(url) = DatabaseUrl::parse(url).unwrap() else {
+            panic!("a PostgreSQL URL");
+        };
+        assert_eq!(url.may_go_in_clear(), in_clear);
     }
 }

@@ -9,6 +9,7 @@ use auth_domain::user::{Email, Username};
 use auth_storage::Store;
 
 use super::failure::Failure;
+use super::output::place_of;
 use crate::compose::{self, StartError, World};
 use crate::settings::Settings;
 
@@ -28,10 +29,10 @@ impl Desk {
     /// # Errors
     /// Where it is not.
     pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
-        let path = settings.database.url.path();
-        if !path.exists() {
+        let url = &settings.database.url;
+        if url.path().is_some_and(|file| !file.exists()) {
             return Err(
-                Failure::refused(format!("there is no database at {}", path.display())).advise(
+                Failure::refused(format!("there is no database at {}", place_of(url))).advise(
                     "`auth-service serve` makes it at its first start, `auth-service migrate up` by itself. \
                  AUTH_SERVICE__DB_URL says where it is.",
                 ),
@@ -45,7 +46,7 @@ impl Desk {
             }),
             StoreReadiness::MigrationsPending => Err(Failure::refused(format!(
                 "the database at {} has migrations pending",
-                path.display()
+                place_of(url)
             ))
             .advise("Bring it up to date by `auth-service migrate up`.")),
         }

@@ -48,9 +48,9 @@ fn up(migrations: &Migrations) -> Result<Report, Failure> {
 }
 
 fn down(migrations: &Migrations, settings: &Settings, consent: &Consent) -> Result<Report, Failure> {
-    let path = settings.database.url.path().display();
+    let database = &settings.database.url;
     consent.obtain(&format!(
-        "Take the last migration of {path} back? What it holds is lost: with the first one all users, clients, \
+        "Take the last migration of {database} back? What it holds is lost: with the first one all users, clients, \
          sessions and audit rows."
     ))?;
     let undone = migrations.down().map_err(|error| failed(&error))?;

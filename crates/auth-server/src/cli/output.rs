@@ -9,6 +9,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _, Write as _};
 
 use auth_domain::time::Timestamp;
+use auth_storage::DatabaseUrl;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -251,6 +252,12 @@ pub(super) fn exact_moment(at: Timestamp) -> String {
 
 const EXACT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
+
+/// A database as people look for it: a file's path, or a URL without its password.
+pub(super) fn place_of(url: &DatabaseUrl) -> String {
+    url.path()
+        .map_or_else(|| url.to_string(), |path| path.display().to_string())
+}
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
 use super::failure::Failure;
-use super::output::{print, print_error, try_print};
+use super::output::{place_of, print, print_error, try_print};
 use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL_CLIENT};
 use crate::compose::{self, Application, StartError, World};
 use crate::housekeeping::Housekeeper;
@@ -138,7 +138,7 @@ fn start_background(
     let (store, world) = (&application.store, &application.world);
     let clock = || Arc::clone(&world.clock);
     let keys = compose::tend_keys(application.keys.clone(), store.clone(), world.clone());
-    let housekeeper = Housekeeper::new(store, clock(), settings.housekeeping);
+    let housekeeper = Housekeeper::new(store, clock(), &*world.random, settings.housekeeping);
     let mut tasks = vec![spawn(keys), spawn(housekeeper.tend())];
     tasks.extend(
         application
@@ -192,7 +192,7 @@ fn greeting(settings: &Settings, address: SocketAddr) -> String {
          \x20 issuer    {issuer}",
         version = env!("CARGO_PKG_VERSION"),
         scheme = settings.listen.scheme(),
-        database = settings.database.url.path().display(),
+        database = place_of(&settings.database.url),
         issuer = settings.tokens.issuer.url,
     )
 }

@@ -122,8 +122,12 @@ impl Listen {
 pub struct Database {
     /// The database.
     pub url: DatabaseUrl,
-    /// How many connections read.
+    /// A copy of it for what may be a little old.
+    pub replica: Option<DatabaseUrl>,
+    /// How many connections read, of an SQLite database.
     pub readers: u32,
+    /// How many connections to a PostgreSQL server there are, besides two for rotations.
+    pub connections: u32,
     /// Who applies migrations.
     pub migration: Migration,
 }
@@ -151,8 +155,12 @@ pub enum Migration {
 pub struct Housekeeping {
     /// How long audit rows are kept; `None` for ever.
     pub audit_retention: Option<Seconds>,
+    /// How long refresh tokens and sessions are kept after they have expired.
+    pub expired_tokens_kept: Seconds,
     /// How often what is too old is deleted.
     pub interval: Duration,
+    /// How many rows a transaction deletes at most.
+    pub batch: u32,
 }
 
 /// What tokens say and how long they live.

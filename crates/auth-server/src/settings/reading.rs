@@ -225,10 +225,23 @@ impl<'a> Reading<'a> {
             DatabaseUrl::parse(text).map_err(|fault| fault.to_string())
         });
         let readers = self.value(Key::DbReaders, values::number(1..=64));
+        let replica = self.optional(Key::DbReadUrl, |text| {
+            DatabaseUrl::parse(text).map_err(|fault| fault.to_string())
+        });
+        let connections = self.value(Key::DbPoolSize, values::number(1..=256));
         let migration = self.value(Key::AutoMigrate, values::truth);
+        let (url, replica) = (url?, replica?);
+        if let Some(replica) = &replica
+            && (url.is_embedded() || replica.is_embedded())
+        {
+            let fault = "goes with a PostgreSQL database in DB_URL, and is one itself";
+            return Err(self.note(Key::DbReadUrl, fault.to_owned()));
+        }
         Ok(Database {
-            url: url?,
+            url,
+            replica,
             readers: readers?,
+            connections: connections?,
             migration: if migration? {
                 Migration::AtStart
             } else {
@@ -247,10 +260,14 @@ impl<'a> Reading<'a> {
 
     fn housekeeping(&mut self) -> Result<Housekeeping, Noted> {
         let audit_retention = self.value(Key::AuditRetention, values::retention);
+        let expired_tokens_kept = self.value(Key::ExpiredTokensKept, values::seconds(3_600..=31_536_000));
         let interval = self.value(Key::HousekeepingInterval, values::seconds(60..=86_400));
+        let batch = self.value(Key::HousekeepingBatch, values::number(10..=10_000));
         Ok(Housekeeping {
             audit_retention: audit_retention?,
+            expired_tokens_kept: expired_tokens_kept?,
             interval: Duration::from_secs(interval?.get().into()),
+            batch: batch?,
         })
     }
 

@@ -180,11 +180,17 @@ settings! {
         "The origins whose pages may call the server from a browser, and send it cookies (`fetch` with `credentials: 'include'`). The cookie of a known device is `SameSite=Strict`: it comes with them only from pages of the server's own site, such as `https://app.example.com` for `https://auth.example.com`; pages of another site sign in as unknown devices. `*` is every origin, without cookies, and not for production."
 
     DbUrl "DB_URL" Storage Url Ready;
-        takes "`sqlite:///FILE` (`sqlite:////FILE` is absolute)"; default Value("sqlite:///data/auth.db");
-        "The database. The file and its folder are created at the first start."
+        takes "`sqlite:///FILE` (`sqlite:////FILE` is absolute), or `postgresql://USER:PASSWORD@HOST:5432/DATABASE` with `?sslmode=verify-full` and the like"; default Value("sqlite:///data/auth.db");
+        "The database. An SQLite file and its folder are created at the first start; a PostgreSQL database (15 or later) must be there. `postgresql+asyncpg://` and `sqlite+aiosqlite://` are understood as well."
+    DbReadUrl "DB_READ_URL" Storage Url Ready;
+        takes "`postgresql://...`"; default Unset("everything is read from `DB_URL`");
+        "A replica of the PostgreSQL database. It answers what may be a little old: `audit` and lists of users and clients, never a token request. While it is away `DB_URL` does."
     DbReaders "DB_READERS" Storage Open Ready;
         takes "1 to 64"; default Value("4");
-        "How many connections read beside the one that writes."
+        "How many connections read an SQLite database beside the one that writes."
+    DbPoolSize "DB_POOL_SIZE" Storage Open Ready;
+        takes "1 to 256"; default Value("8");
+        "How many connections an instance has to a PostgreSQL server at most, besides two that rotate refresh tokens; a replica gets half as many. All instances together must stay below the server's `max_connections`."
     AutoMigrate "AUTO_MIGRATE" Storage Open Ready;
         takes "`true` or `false`"; default Value("true");
         "Whether `serve` applies pending migrations before it listens. Where not, `auth-service migrate up` does."
@@ -193,10 +199,13 @@ settings! {
         "How long audit rows are kept, 400 days by default; 0 keeps them for ever. Older ones are deleted for good, a few at a time: `audit export` saves them before."
     HousekeepingInterval "HOUSEKEEPING_INTERVAL" Storage Open Ready;
         takes "seconds, 60 to 86400"; default Value("3600");
-        "How often the server deletes audit rows past `AUDIT_RETENTION` and denials of access tokens that have expired; the first time soon after its start."
-    DbReadUrl "DB_READ_URL" Storage Url Refused;
-        takes "a PostgreSQL URL"; default Unset("everything is read from `DB_URL`");
-        "A replica for queries that may be a little behind."
+        "How often the server deletes what need not be kept any more: audit rows past `AUDIT_RETENTION`, refresh tokens and sessions past `EXPIRED_TOKENS_KEPT`, denials of access tokens that have expired. The first time soon after its start; of several instances one at a time."
+    HousekeepingBatch "HOUSEKEEPING_BATCH" Storage Open Ready;
+        takes "10 to 10000"; default Value("500");
+        "How many rows are deleted in one transaction at most. Less makes each shorter, and the whole longer."
+    ExpiredTokensKept "EXPIRED_TOKENS_KEPT" Storage Open Ready;
+        takes "seconds, 3600 to 31536000"; default Value("604800");
+        "How long refresh tokens and sessions are kept after they have expired, 7 days by default."
     RedisUrl "REDIS_URL" Storage Url Ready;
         takes "`redis://:PASSWORD@HOST:6379/0` or `unix:///FILE?db=0`"; default Unset("counters are kept in the process");
         "Where several instances share their counters. Each deployment has a database of its own there. TLS (`rediss://`) is refused."

@@ -35,7 +35,7 @@ fn complaint(variables: &[(&str, &str)]) -> String {
 fn without_any_setting_everything_has_its_default() {
     let settings = load(&[]);
     assert_eq!(settings.listen.address().to_string(), "127.0.0.1:8003");
-    assert_eq!(settings.database.url.path(), Path::new("data/auth.db"));
+    assert_eq!(settings.database.url.path(), Some(Path::new("data/auth.db")));
     assert_eq!(settings.keys.place, KeyPlace::Folder("data/keys".into()));
     assert_eq!(settings.limits, Some(Limits::default()));
     assert_eq!(settings.passwords.scheme, HashScheme::OWASP_ARGON2ID);
@@ -140,7 +140,10 @@ fn the_settings_of_the_older_service_are_understood() {
         ("ENVIRONMENT", "staging"),
         ("PORT", "9003"),
     ]);
-    assert_eq!(settings.database.url.path(), Path::new("/var/lib/auth/auth.db"));
+    assert_eq!(
+        settings.database.url.path(),
+        Some(Path::new("/var/lib/auth/auth.db"))
+    );
     assert_eq!(settings.tokens.issuer.audience, "api");
     assert_eq!(settings.tokens.access_lifetime, Seconds::new(600));
     let pair = KeyPlace::Pair {

@@ -15,7 +15,7 @@ use crate::rows::{AuditRow, NewAuditRow};
 use crate::schema::audit_logs;
 use crate::types::{Id, Moment};
 
-type Wanted<'a> = audit_logs::BoxedQuery<'a, <Conn as Connection>::Backend>;
+pub(crate) type Wanted<'a> = audit_logs::BoxedQuery<'a, <Conn as Connection>::Backend>;
 
 /// Writes one row.
 pub(super) fn record(conn: &mut Conn, record: &AuditRecord) -> Result<(), StoreError> {
@@ -71,7 +71,7 @@ pub(super) fn trim(conn: &mut Conn, before: Timestamp, at_most: u32) -> Result<u
 }
 
 /// The rows that a filter lets through.
-fn wanted(filter: &AuditFilter) -> Wanted<'_> {
+pub(crate) fn wanted(filter: &AuditFilter) -> Wanted<'_> {
     let mut rows = of_span(audit_logs::table.into_boxed(), filter);
     if !filter.kinds.is_empty() {
         let names = filter.kinds.iter().map(|kind| kind.as_str());
@@ -116,41 +116,4 @@ fn of_span<'a>(mut rows: Wanted<'a>, filter: &AuditFilter) -> Wanted<'a> {
 /// A key that no row of the moment's millisecond or before has.
 fn first_key_past(moment: Timestamp) -> RowId {
     RowId::first_of(Timestamp::from_micros(moment.as_micros().saturating_add(1_000)))
-}
-
-#[cfg(test)]
-mod tests {
-    use auth_domain::time::Seconds;
-    use diesel::connection::SimpleConnection;
-    use diesel::debug_query;
-    use diesel::sql_types::Text;
-
-    use super::*;
-
-    #[derive(QueryableByName)]
-    struct Step {
-        #[diesel(sql_type = Text)]
-        detail: String,
-    }
-
-    #[test]
-    fn a_span_of_time_is_a_range_of_the_key_and_nothing_is_sorted() {
-        let mut conn = Conn::establish(":memory:").unwrap();
-        let schema = include_str!("../../../../migrations/sqlite/0001_initial/up.sql");
-        conn.batch_execute(schema).unwrap();
-        let now = Timestamp::from_unix_seconds(1_767_225_600);
-        let filter = AuditFilter {
-            since: Some(now),
-            until: Some(now.plus(Seconds::new(60))),
-            correlation_id: Some("c".to_owned()),
-            ..AuditFilter::default()
-        };
-        let query = wanted(&filter).order(audit_logs::id.desc()).limit(10);
-        let sql = debug_query::<<Conn as Connection>::Backend, _>(&query).to_string();
-        let (sql, _) = sql.split_once("-- binds").unwrap();
-        let plan = diesel::sql_query(format!("EXPLAIN QUERY PLAN {sql}"));
-        let steps: Vec<_> = plan.load::<Step>(&mut conn).unwrap();
-        let steps: Vec<_> = steps.iter().map(|step| step.detail.as_str()).collect();
-        assert_eq!(steps, ["SEARCH audit_logs USING PRIMARY KEY (id>? AND id<?)"]);
-    }
 }

@@ -2,11 +2,12 @@
 
 use auth_domain::ports::admin::{ClientCreated, Founded, Founders, UserCreated};
 
-use super::{Conn, clients, users};
+use super::{Conn, clients, found_alone, users};
 use crate::error::StoreError;
 
-/// Stores each kind of which there is none. The caller's transaction keeps every other writer out.
+/// Stores each kind of which there is none.
 pub(super) fn found(conn: &mut Conn, founders: &Founders) -> Result<Founded, StoreError> {
+    found_alone(conn)?;
     let mut founded = Founded::default();
     if users::list(conn, None, 1)?.is_empty() {
         let (admin, record) = &founders.admin;

@@ -1,18 +1,22 @@
 //! Every query, once for all databases: each backend's module includes this file and gives it a connection type, a
-//! row lock where it needs one, and an engine that runs queries and transactions.
+//! row lock where it needs one, and an engine that runs queries and transactions. The rotation alone is each backend's
+//! own: on one it goes into a writer's group, on the other into one statement.
 //!
 //! Nothing here may be particular to one database. Each function that writes runs within a transaction of its caller.
 //! What a unique key finds is asked for by `get_result`, never by `first`: that binds a LIMIT, and a statement with a
 //! bound LIMIT is prepared anew by SQLite each time it runs.
 
 mod access_tokens;
-mod audit;
+pub(super) mod audit;
 mod clients;
 mod founding;
 mod ports;
 mod sessions;
+mod upkeep;
 mod users;
 
-use super::{Conn, Engine, client_is_active, migrations_are_pending};
+use super::{
+    Conn, Engine, check_writable, client_is_active, delete_chains, found_alone, migrations_are_pending,
+};
 
 pub(crate) use ports::Adapter;

@@ -18,7 +18,9 @@ use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, Se
 use auth_domain::time::Timestamp;
 use auth_domain::user::{Login, User};
 
-use super::{Engine, access_tokens, audit, clients, founding, migrations_are_pending, sessions, users};
+use super::{
+    Engine, access_tokens, audit, check_writable, clients, founding, migrations_are_pending, sessions, users,
+};
 
 /// Every port of the store.
 pub(crate) struct Adapter {
@@ -63,11 +65,7 @@ impl Sessions for Adapter {
     }
 
     async fn rotate(&self, rotation: Rotation, audit: AuditRecord) -> Result<Rotated, Unavailable> {
-        self.engine
-            .write("rotate a session", move |conn| {
-                sessions::rotate(conn, &rotation, &audit)
-            })
-            .await
+        self.engine.rotate("rotate a session", rotation, audit).await
     }
 
     async fn revoke(&self, revocation: Revocation, audit: AuditRecord) -> Result<u64, Unavailable> {
@@ -136,7 +134,7 @@ impl AuditLog for Adapter {
     async fn search(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEntry>, Unavailable> {
         let filter = filter.clone();
         self.engine
-            .read("search the audit trail", move |conn| {
+            .browse("search the audit trail", move |conn| {
                 audit::search(conn, &filter, limit)
             })
             .await
@@ -145,7 +143,7 @@ impl AuditLog for Adapter {
     async fn tail(&self, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditEntry>, Unavailable> {
         let filter = filter.clone();
         self.engine
-            .read("read the end of the audit trail", move |conn| {
+            .browse("read the end of the audit trail", move |conn| {
                 audit::tail(conn, &filter, limit)
             })
             .await
@@ -171,7 +169,9 @@ impl StoreProbe for Adapter {
             return Ok(StoreReadiness::MigrationsPending);
         }
         // Through the writer and its lock: reads go on when nothing can be written any more.
-        self.engine.write("probe the store's writer", |_| Ok(())).await?;
+        self.engine
+            .write("probe the store's writer", check_writable)
+            .await?;
         Ok(StoreReadiness::Ready)
     }
 }
@@ -203,7 +203,7 @@ impl UserDirectory for Adapter {
     async fn list(&self, after: Option<&str>, limit: u32) -> Result<Vec<User>, Unavailable> {
         let after = after.map(str::to_owned);
         self.engine
-            .read("list users", move |conn| {
+            .browse("list users", move |conn| {
                 users::list(conn, after.as_deref(), limit)
             })
             .await
@@ -237,7 +237,7 @@ impl ClientDirectory for Adapter {
     async fn list(&self, after: Option<&ClientId>, limit: u32) -> Result<Vec<Client>, Unavailable> {
         let after = after.cloned();
         self.engine
-            .read("list clients", move |conn| {
+            .browse("list clients", move |conn| {
                 clients::list(conn, after.as_ref(), limit)
             })
             .await

@@ -3,13 +3,12 @@
 use auth_domain::audit::AuditRecord;
 use auth_domain::id::{ClientId, UserId};
 use auth_domain::session::{
-    NewSession, Opened, Revocation, RevocationReason, RevocationTarget, Rotated, Rotation, SessionKey,
-    SessionView,
+    NewSession, Opened, Revocation, RevocationReason, RevocationTarget, SessionKey, SessionView,
 };
 use auth_domain::time::Timestamp;
 use diesel::prelude::*;
 
-use super::{Conn, audit, client_is_active, users};
+use super::{Conn, audit, client_is_active, delete_chains, users};
 use crate::error::StoreError;
 use crate::rows::{NewSessionRow, NewTokenRow, SessionRow};
 use crate::schema::{legacy_tokens, refresh_tokens, sessions, users as user_table};
@@ -54,38 +53,6 @@ pub(super) fn open(
     append(conn, &NewTokenRow::new(session.id, None, &session.first))?;
     audit::record(conn, record)?;
     Ok(Opened::Opened)
-}
-
-/// Consumes the head: a compare-and-set that one of any number of contenders wins.
-pub(super) fn rotate(
-    conn: &mut Conn,
-    rotation: &Rotation,
-    record: &AuditRecord,
-) -> Result<Rotated, StoreError> {
-    let to = &rotation.to;
-    let (from, head): (&[u8], &[u8]) = (rotation.from.as_bytes(), to.jti_hash.as_bytes());
-    let consumed = diesel::update(sessions::table)
-        .filter(sessions::id.eq(Id(rotation.session_id.as_uuid())))
-        .filter(sessions::head_jti_hash.eq(from))
-        .filter(sessions::revoked_at.is_null())
-        .set((
-            sessions::previous_token_id.eq(sessions::head_token_id.nullable()),
-            sessions::head_token_id.eq(Id(to.id.as_uuid())),
-            sessions::previous_jti_hash.eq(from),
-            sessions::head_jti_hash.eq(head),
-            sessions::head_issued_at.eq(Moment(to.issued_at)),
-            sessions::expires_at.eq(Moment(to.expires_at)),
-            sessions::last_used_at.eq(Moment(to.issued_at)),
-        ))
-        .returning(sessions::previous_token_id)
-        .get_result::<Option<Id>>(conn)
-        .optional()?;
-    let Some(parent_id) = consumed else {
-        return Ok(Rotated::Superseded);
-    };
-    append(conn, &NewTokenRow::new(rotation.session_id, parent_id, to))?;
-    audit::record(conn, record)?;
-    Ok(Rotated::Rotated)
 }
 
 /// Ends chains and records it, where there was one left.
@@ -157,7 +124,7 @@ pub(super) fn delete_history_of_user(conn: &mut Conn, user: UserId) -> Result<()
         .filter(sessions::user_id.eq(Id(user.as_uuid())))
         .select(sessions::head_token_id)
         .load::<Id>(conn)?;
-    heads.into_iter().try_for_each(|head| delete_chain(conn, head))
+    delete_chains(conn, &heads)
 }
 
 /// Deletes the history of a client's chains; the sessions themselves go with the client.
@@ -166,20 +133,7 @@ pub(super) fn delete_history_of_client(conn: &mut Conn, client: &ClientId) -> Re
         .filter(sessions::client_id.eq(client.as_str()))
         .select(sessions::head_token_id)
         .load::<Id>(conn)?;
-    heads.into_iter().try_for_each(|head| delete_chain(conn, head))
-}
-
-/// Follows a chain from its head to its first token that is still there, by primary key alone.
-fn delete_chain(conn: &mut Conn, head: Id) -> Result<(), StoreError> {
-    let mut next = Some(head);
-    while let Some(id) = next {
-        next = diesel::delete(refresh_tokens::table.find(id))
-            .returning(refresh_tokens::parent_id)
-            .get_result::<Option<Id>>(conn)
-            .optional()?
-            .flatten();
-    }
-    Ok(())
+    delete_chains(conn, &heads)
 }
 
 fn append(conn: &mut Conn, row: &NewTokenRow<'_>) -> Result<(), StoreError> {

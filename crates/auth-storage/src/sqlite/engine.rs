@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use auth_domain::audit::AuditRecord;
 use auth_domain::ports::Unavailable;
+use auth_domain::session::{Rotated, Rotation};
 use tokio::sync::oneshot;
 
 use super::checkpointer::{self, LogState};
 use super::readers::{self, Query};
 use super::writer::{self, Command, Job};
-use super::{Conn, database_error, prepare_file};
+use super::{Conn, database_error, prepare_file, rotation};
 use crate::error::StoreError;
 use crate::lane::{Lane, settle};
 use crate::{OpenError, StoreOptions};
@@ -62,6 +64,26 @@ impl Engine {
         let (job, outcome) = Job::new(work);
         let queued = self.writer.submit(Box::new(job));
         settle(what, queued, outcome).await
+    }
+
+    /// Runs a query whose answer may be a little old elsewhere; here it is not.
+    pub(crate) async fn browse<T, Q>(&self, what: &'static str, query: Q) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        Q: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.read(what, query).await
+    }
+
+    /// Rotates a chain, together with whatever else is to be written at the moment.
+    pub(crate) async fn rotate(
+        &self,
+        what: &'static str,
+        rotation: Rotation,
+        audit: AuditRecord,
+    ) -> Result<Rotated, Unavailable> {
+        self.write(what, move |conn| rotation::rotate(conn, &rotation, &audit))
+            .await
     }
 
     /// Finishes what is queued, and closes every connection.

@@ -10,13 +10,13 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{Conn, connect, database_error, file_name, prepare_file};
 use crate::error::StoreError;
+use crate::migrations::{BoxError, FailedMigration};
 use crate::{MigrationStatus, OpenError};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 /// How long a migration waits for a writer of another process.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type BoxedMigration = Box<dyn Migration<Sqlite>>;
 
 diesel::table! {
@@ -117,25 +117,4 @@ fn version(migration: &BoxedMigration) -> MigrationVersion<'_> {
 fn connect_for_changes(path: &Path) -> Result<Conn, OpenError> {
     let file = prepare_file(path)?;
     connect(&file, PATIENCE).map_err(|error| database_error(path, error))
-}
-
-/// A migration that did not go through.
-struct FailedMigration(BoxError);
-
-impl From<BoxError> for FailedMigration {
-    fn from(error: BoxError) -> Self {
-        Self(error)
-    }
-}
-
-impl From<String> for FailedMigration {
-    fn from(error: String) -> Self {
-        Self(error.into())
-    }
-}
-
-impl From<diesel::result::Error> for FailedMigration {
-    fn from(error: diesel::result::Error) -> Self {
-        Self(error.into())
-    }
 }

@@ -14,14 +14,18 @@ use diesel::result::Error as SqlError;
 
 use crate::OpenError;
 use crate::error::StoreError;
-use crate::schema::oauth_clients;
+use crate::schema::{oauth_clients, refresh_tokens};
+use crate::types::Id;
 
 #[path = "../body/mod.rs"]
 mod body;
 mod checkpointer;
 mod engine;
 pub(crate) mod migrations;
+#[cfg(test)]
+mod plans;
 mod readers;
+mod rotation;
 mod writer;
 
 pub(crate) use body::Adapter;
@@ -41,6 +45,39 @@ fn client_is_active(conn: &mut Conn, client_id: &ClientId) -> Result<bool, Store
         .filter(oauth_clients::client_id.eq(client_id.as_str()))
         .filter(oauth_clients::is_active.eq(true));
     Ok(diesel::select(exists(active)).get_result(conn)?)
+}
+
+/// Keeps whoever else founds the store out until the transaction ends; an immediate transaction does already.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "on other databases this is a statement that can fail"
+)]
+fn found_alone(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Fails where the database takes no writes though a transaction could be begun; here none could have been.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "on other databases this is a statement that can fail"
+)]
+fn check_writable(_: &mut Conn) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Follows chains from their heads to their first tokens that are still there, by primary key alone, and deletes them.
+fn delete_chains(conn: &mut Conn, heads: &[Id]) -> Result<(), StoreError> {
+    for head in heads {
+        let mut next = Some(*head);
+        while let Some(id) = next {
+            next = diesel::delete(refresh_tokens::table.find(id))
+                .returning(refresh_tokens::parent_id)
+                .get_result::<Option<Id>>(conn)
+                .optional()?
+                .flatten();
+        }
+    }
+    Ok(())
 }
 
 /// A connection that writes. Commits are durable: `synchronous=FULL` syncs the log before they return.
@@ -158,7 +195,7 @@ fn file_name(path: &Path) -> Result<String, OpenError> {
 
 fn database_error(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
     OpenError::Database {
-        path: path.to_owned(),
+        database: path.display().to_string(),
         source: source.into(),
     }
 }

@@ -1,0 +1,135 @@
+//! The schema's versions on PostgreSQL, embedded in the program.
+
+use diesel::connection::SimpleConnection;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use super::links::conninfo;
+use super::{Conn, database_error};
+use crate::error::StoreError;
+use crate::migrations::{BoxError, FailedMigration};
+use crate::{MigrationStatus, OpenError, PostgresUrl};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
+/// Instances that start at once take turns by this lock, and wait for each other; and a migration does not wait for
+/// ever for a table that somebody uses: what waits for such a lock keeps everybody who comes after it waiting too.
+const TURN: &str =
+    "SET lock_timeout = '30s'; SELECT pg_advisory_xact_lock(hashtext('codelab-auth-service'), 0);";
+
+type BoxedMigration = Box<dyn Migration<Pg>>;
+
+diesel::table! {
+    /// Diesel's own record of what has been applied.
+    __diesel_schema_migrations (version) {
+        version -> Text,
+    }
+}
+
+#[derive(QueryableByName)]
+struct Known {
+    #[diesel(sql_type = Bool)]
+    is_known: bool,
+}
+
+#[derive(QueryableByName)]
+struct Schema {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// Applies what is pending, and names it.
+pub(crate) fn up(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
+    change(url, |conn| {
+        conn.batch_execute(TURN)?;
+        let versions = conn.run_pending_migrations(MIGRATIONS)?;
+        let all = all()?;
+        let done = all
+            .iter()
+            .filter(|migration| versions.contains(&migration.name().version()));
+        Ok(done.map(|migration| migration.name().to_string()).collect())
+    })
+}
+
+/// Takes the last one back, and names it.
+pub(crate) fn down(url: &PostgresUrl) -> Result<Option<String>, OpenError> {
+    change(url, |conn| {
+        conn.batch_execute(TURN)?;
+        let Some(last) = conn.applied_migrations()?.into_iter().max() else {
+            return Ok(None);
+        };
+        let known = all()?
+            .into_iter()
+            .find(|migration| migration.name().version() == last)
+            .ok_or_else(|| format!("migration {last} is of a later version of this program"))?;
+        conn.revert_migration(&known)?;
+        Ok(Some(known.name().to_string()))
+    })
+}
+
+/// Every migration of this program, and whether it has been applied.
+pub(crate) fn status(url: &PostgresUrl) -> Result<Vec<MigrationStatus>, OpenError> {
+    let applied = connect(url).and_then(|mut conn| applied(&mut conn));
+    let applied = applied.map_err(|error| database_error(url, error))?;
+    let all = all().map_err(|error| database_error(url, error))?;
+    let standing = all.iter().map(|migration| MigrationStatus {
+        name: migration.name().to_string(),
+        is_applied: applied.contains(&migration.name().version().to_string()),
+    });
+    Ok(standing.collect())
+}
+
+/// Whether migrations of this program have not been applied yet.
+pub(super) fn are_pending(conn: &mut Conn) -> Result<bool, StoreError> {
+    let applied = applied(conn)?;
+    let all = all().map_err(|error| StoreError::NoConnection(error.to_string()))?;
+    Ok(all
+        .iter()
+        .any(|migration| !applied.contains(&migration.name().version().to_string())))
+}
+
+/// The versions applied so far. Changes nothing, unlike the harness's own question, which makes the record's table.
+fn applied(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
+    let record = "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS is_known";
+    if !diesel::sql_query(record).get_result::<Known>(conn)?.is_known {
+        return Ok(Vec::new());
+    }
+    Ok(__diesel_schema_migrations::table
+        .select(__diesel_schema_migrations::version)
+        .load(conn)?)
+}
+
+fn all() -> Result<Vec<BoxedMigration>, BoxError> {
+    let mut all: Vec<BoxedMigration> = MIGRATIONS.migrations()?;
+    all.sort_by(|one, other| one.name().version().cmp(&other.name().version()));
+    Ok(all)
+}
+
+/// Changes the schema in one transaction, which PostgreSQL can take back as a whole.
+fn change<T>(
+    url: &PostgresUrl,
+    work: impl FnOnce(&mut Conn) -> Result<T, FailedMigration>,
+) -> Result<T, OpenError> {
+    let mut conn = connect(url).map_err(|error| database_error(url, error))?;
+    conn.transaction(work)
+        .map_err(|error| database_error(url, error.0))
+}
+
+fn connect(url: &PostgresUrl) -> Result<Conn, StoreError> {
+    let mut conn =
+        Conn::establish(&conninfo(url)).map_err(|error| StoreError::NoConnection(error.to_string()))?;
+    // Without a schema to make tables in, PostgreSQL's own message names nothing that an operator could look for.
+    let schema = "SELECT coalesce(current_schema(), '')::text AS name";
+    if diesel::sql_query(schema)
+        .get_result::<Schema>(&mut conn)?
+        .name
+        .is_empty()
+    {
+        return Err(StoreError::NoConnection(
+            "the search_path of this user names no schema that exists".to_owned(),
+        ));
+    }
+    Ok(conn)
+}

@@ -1,0 +1,75 @@
+//! PostgreSQL: connections in a pool, rotations in as few round trips as can be, and what else this database wants its
+//! own way.
+
+use auth_domain::id::ClientId;
+use diesel::pg::PgConnection;
+use diesel::prelude::*;
+
+use crate::OpenError;
+use crate::error::StoreError;
+use crate::schema::oauth_clients;
+use crate::types::Id;
+
+#[path = "../body/mod.rs"]
+mod body;
+mod engine;
+mod links;
+pub(crate) mod migrations;
+mod rotations;
+mod statement;
+
+pub(crate) use body::Adapter;
+pub(crate) use engine::{Engine, open};
+use migrations::are_pending as migrations_are_pending;
+
+/// A connection.
+pub(crate) type Conn = PgConnection;
+
+/// Whether the client may be used, and stays so until the transaction ends: a change of the client waits for the lock
+/// on its row.
+fn client_is_active(conn: &mut Conn, client_id: &ClientId) -> Result<bool, StoreError> {
+    let is_active = oauth_clients::table
+        .filter(oauth_clients::client_id.eq(client_id.as_str()))
+        .select(oauth_clients::is_active)
+        .for_share()
+        .get_result(conn)
+        .optional()?;
+    Ok(is_active.unwrap_or(false))
+}
+
+/// Keeps whoever else founds the store out until the transaction ends.
+fn found_alone(conn: &mut Conn) -> Result<(), StoreError> {
+    diesel::sql_query("SELECT pg_advisory_xact_lock(hashtext('codelab-auth-service'), 1)").execute(conn)?;
+    Ok(())
+}
+
+/// Fails where the server takes no writes though a transaction can be begun: a standby, or a read-only database.
+fn check_writable(conn: &mut Conn) -> Result<(), StoreError> {
+    diesel::sql_query("SELECT 1 FROM users WHERE FALSE FOR UPDATE").execute(conn)?;
+    Ok(())
+}
+
+/// Follows chains from their heads to their first tokens that are still there, and deletes them: one statement, since
+/// each step by itself would be a round trip.
+fn delete_chains(conn: &mut Conn, heads: &[Id]) -> Result<(), StoreError> {
+    diesel::sql_query(
+        "WITH RECURSIVE chain (id, parent_id) AS ( \
+             SELECT id, parent_id FROM refresh_tokens WHERE id = ANY ($1) \
+             UNION ALL \
+             SELECT token.id, token.parent_id FROM refresh_tokens AS token JOIN chain ON token.id = chain.parent_id \
+         ) DELETE FROM refresh_tokens USING chain WHERE refresh_tokens.id = chain.id",
+    )
+    .bind::<diesel::sql_types::Array<crate::types::DbUuid>, _>(heads)
+    .execute(conn)?;
+    Ok(())
+}
+
+fn database_error(
+    url: &crate::PostgresUrl,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> OpenError {
+    OpenError::Database {
+        database: url.to_string(),
+        source: source.into(),
+    }
+}
