@@ -6,9 +6,11 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 
+use auth_testkit::server::Database;
 use tempfile::TempDir;
 
 use crate::binary;
@@ -17,13 +19,17 @@ use crate::server::{Failed, Server};
 /// The password of the built-in user `admin`, unless an installation says otherwise.
 pub const ADMIN_PASSWORD: &str = "Correct-Horse-7-Battery";
 
+const DB_URL: &str = "AUTH_SERVICE__DB_URL";
+
 /// A directory, and the settings of the server that lives in it. The directory goes when this does.
 #[derive(Debug)]
 pub struct Installation {
     directory: TempDir,
     address: SocketAddr,
     settings: BTreeMap<String, String>,
-    core: Option<usize>,
+    cores: Vec<usize>,
+    /// A database of PostgreSQL's, which is there for as long as somebody uses it.
+    postgres: Option<Arc<Database>>,
 }
 
 impl Default for Installation {
@@ -56,14 +62,40 @@ impl Installation {
             directory,
             address,
             settings: BTreeMap::new(),
-            core: None,
+            cores: Vec::new(),
+            postgres: None,
         };
         let database = format!("sqlite:///{}", new.database().display());
         let keys = new.keys().display().to_string();
         new.with("PORT", &address.port().to_string())
-            .with("AUTH_SERVICE__DB_URL", &database)
+            .with(DB_URL, &database)
             .with("AUTH_SERVICE__KEYS_DIR", &keys)
             .with("AUTH_SERVICE__MASTER_KEY", ADMIN_PASSWORD)
+    }
+
+    /// With all it stores in a database of PostgreSQL's.
+    #[must_use]
+    pub fn on_postgres(mut self, database: Database) -> Self {
+        let url = database.url();
+        self.postgres = Some(Arc::new(database));
+        self.with(DB_URL, &url)
+    }
+
+    /// Another instance by the same settings, so over the same database and the same keys, on a port of its own.
+    ///
+    /// # Panics
+    /// Where no directory can be made.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let new = Self::new();
+        let port = new.address.port().to_string();
+        Self {
+            settings: self.settings.clone(),
+            cores: self.cores.clone(),
+            postgres: self.postgres.clone(),
+            ..new
+        }
+        .with("PORT", &port)
     }
 
     /// With a setting, as a variable of the environment.
@@ -86,10 +118,10 @@ impl Installation {
         self.with("AUTH_SERVICE__ENABLE_RATE_LIMITING", "false")
     }
 
-    /// With its server on one processor core only.
+    /// With its server on these processor cores only.
     #[must_use]
-    pub fn on_core(mut self, core: usize) -> Self {
-        self.core = Some(core);
+    pub fn on_cores(mut self, cores: &[usize]) -> Self {
+        self.cores = cores.to_vec();
         self
     }
 
@@ -113,9 +145,9 @@ impl Installation {
     /// # Errors
     /// Where it ends before, or takes too long.
     pub fn try_start(&self) -> Result<Server, Failed> {
-        let child = match self.core {
-            Some(core) => self.spawn_on(core),
-            None => self.spawn(),
+        let child = match &self.cores[..] {
+            [] => self.spawn(),
+            cores => self.spawn_on(cores),
         };
         Server::ready(child.map_err(Failed::NotStarted)?, self.address)
     }
@@ -158,7 +190,12 @@ impl Installation {
         self.directory.path()
     }
 
-    /// The database file.
+    /// The URL of the database.
+    pub fn database_url(&self) -> &str {
+        self.settings.get(DB_URL).map_or("", String::as_str)
+    }
+
+    /// The database file of one that stores in SQLite.
     pub fn database(&self) -> PathBuf {
         self.directory().join("auth.db")
     }
@@ -201,9 +238,9 @@ impl Installation {
     }
 
     /// A process starts on the cores of the thread that starts it.
-    fn spawn_on(&self, core: usize) -> io::Result<Child> {
+    fn spawn_on(&self, cores: &[usize]) -> io::Result<Child> {
         let spawn = || {
-            crate::load::machine::pin_this_thread(core)?;
+            crate::load::machine::pin_this_thread(cores)?;
             self.spawn()
         };
         thread::scope(|scope| {

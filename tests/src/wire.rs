@@ -23,6 +23,8 @@ pub struct Connection {
 pub struct Reply<'a> {
     /// The status code.
     pub status: u16,
+    /// The status line and the headers.
+    pub head: &'a [u8],
     /// The body.
     pub body: &'a [u8],
 }
@@ -76,6 +78,7 @@ impl Connection {
         }
         Ok(Reply {
             status: head.status,
+            head: self.received.get(..head.start).unwrap_or_default(),
             body: self.received.get(head.start..head.end).unwrap_or_default(),
         })
     }

@@ -32,7 +32,7 @@ impl Bound {
     /// Where the core does not exist or josekit refuses its own key.
     pub fn measure(core: usize, each: Duration) -> io::Result<Self> {
         let measured = std::thread::spawn(move || {
-            pin_this_thread(core)?;
+            pin_this_thread(&[core])?;
             time_both(each).map_err(io::Error::other)
         });
         measured

@@ -76,12 +76,12 @@ fn file_system(directory: &Path) -> Option<String> {
         .map(|(_, kind)| kind)
 }
 
-/// Binds the calling thread, and what it will start, to one core.
+/// Binds the calling thread, and what it will start, to some cores.
 ///
 /// # Errors
-/// Where there is no such core.
-pub fn pin_this_thread(core: usize) -> io::Result<()> {
+/// Where there is none of them.
+pub fn pin_this_thread(to: &[usize]) -> io::Result<()> {
     let mut cores = CpuSet::new();
-    cores.set(core);
+    to.iter().for_each(|core| cores.set(*core));
     Ok(sched_setaffinity(None, &cores)?)
 }

@@ -46,11 +46,11 @@ impl Plan {
         let installation = Installation::within(&self.directory)
             .unlimited()
             .with("AUTH_SERVICE__WORKERS", "1")
-            .on_core(self.server_core);
+            .on_cores(&[self.server_core]);
         let server = installation
             .try_start()
             .map_err(|failed| io::Error::other(format!("{failed}\n{}", installation.printed())))?;
-        pin_this_thread(self.users_core)?;
+        pin_this_thread(&[self.users_core])?;
         let measured = Builder::new_current_thread()
             .enable_io()
             .build()?

@@ -120,7 +120,7 @@ impl Storm {
         let server = installation
             .try_start()
             .map_err(|failed| io::Error::other(format!("{failed}\n{}", installation.printed())))?;
-        pin_this_thread(self.users_core)?;
+        pin_this_thread(&[self.users_core])?;
         let seen = Builder::new_current_thread()
             .enable_all()
             .build()?
@@ -137,7 +137,7 @@ impl Storm {
             .unlimited()
             .with("AUTH_SERVICE__WORKERS", "1");
         let placed = match self.server_core {
-            Some(core) => plain.on_core(core),
+            Some(core) => plain.on_cores(&[core]),
             None => plain,
         };
         self.settings.iter().fold(placed, |installation, setting| {

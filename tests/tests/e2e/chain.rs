@@ -4,13 +4,16 @@ use auth_e2e::client::{Client, Tokens};
 use auth_e2e::installation::Installation;
 use auth_e2e::scale;
 use auth_e2e::server::Server;
+use rstest::rstest;
 
 use crate::database::Database;
-use crate::support::{assert_refused, use_at_once};
+use crate::support::{Store, assert_refused, use_at_once};
 
-#[test]
-fn second_use_of_a_refresh_token_kills_its_chain_and_no_other() {
-    let installation = Installation::new().unlimited();
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn second_use_of_a_refresh_token_kills_its_chain_and_no_other(#[case] store: Store) {
+    let installation = store.installation();
     let server = installation.start();
     let client = Client::flutter(server.http());
     let first = client.admin_tokens();
@@ -21,7 +24,7 @@ fn second_use_of_a_refresh_token_kills_its_chain_and_no_other() {
 
     assert_refused(&client.refresh(&newest.refresh));
     client.refreshed(&elsewhere);
-    let audited = Database::open(&installation.database()).audited();
+    let audited = Database::of(&installation).audited();
     let of = |kind: &str| audited.get(kind).copied().unwrap_or_default();
     assert_eq!(of("login_success"), 2);
     assert_eq!(of("token_refresh"), 3);
@@ -47,23 +50,27 @@ fn every_generation_of_a_long_chain_is_refused_once_consumed() {
 
 #[test]
 fn one_of_64_uses_at_once_succeeds() {
-    one_of_many_uses_at_once_succeeds(64, 1);
+    one_of_many_uses_at_once_succeeds(Store::Sqlite, 64, 1);
 }
 
-#[test]
-fn one_of_1000_uses_at_once_succeeds() {
-    one_of_many_uses_at_once_succeeds(1_000, 1);
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn one_of_1000_uses_at_once_succeeds(#[case] store: Store) {
+    one_of_many_uses_at_once_succeeds(store, 1_000, 1);
 }
 
-#[test]
-fn one_of_1000_uses_at_once_at_three_instances_over_one_database_succeeds() {
-    one_of_many_uses_at_once_succeeds(1_000, 3);
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn one_of_1000_uses_at_once_at_three_instances_over_one_database_succeeds(#[case] store: Store) {
+    one_of_many_uses_at_once_succeeds(store, 1_000, 3);
 }
 
-fn one_of_many_uses_at_once_succeeds(times: usize, instances: usize) {
-    let installation = Installation::new().unlimited();
+fn one_of_many_uses_at_once_succeeds(store: Store, times: usize, instances: usize) {
+    let installation = store.installation();
     let mut servers = vec![installation.start()];
-    let others: Vec<_> = (1..instances).map(|_| beside(&installation)).collect();
+    let others: Vec<_> = (1..instances).map(|_| installation.beside()).collect();
     servers.extend(others.iter().map(Installation::start));
     let client = Client::flutter(servers[0].http());
     let Tokens { refresh, .. } = client.admin_tokens();
@@ -82,7 +89,7 @@ fn one_of_many_uses_at_once_succeeds(times: usize, instances: usize) {
     // The others were reuse: the chain is dead, and has grown by one token, not more.
     let granted: serde_json::Value = serde_json::from_str(&granted[0].1).unwrap();
     assert_refused(&client.refresh(granted["refresh_token"].as_str().unwrap()));
-    let mut database = Database::open(&installation.database());
+    let mut database = Database::of(&installation);
     assert_eq!(database.number("SELECT count(*) FROM refresh_tokens"), 2);
     assert_eq!(
         database.number("SELECT count(*) FROM sessions WHERE revoked_at IS NULL"),
@@ -95,20 +102,11 @@ fn one_of_many_uses_at_once_succeeds(times: usize, instances: usize) {
     scale::attempts(times);
 }
 
-/// Another instance over the same database, with the same keys.
-fn beside(first: &Installation) -> Installation {
-    Installation::new()
-        .unlimited()
-        .with(
-            "AUTH_SERVICE__DB_URL",
-            &format!("sqlite:///{}", first.database().display()),
-        )
-        .with("AUTH_SERVICE__KEYS_DIR", first.keys().to_str().unwrap())
-}
-
-#[test]
-fn the_order_of_a_fast_chain_survives_restarts() {
-    let installation = Installation::new().unlimited();
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn the_order_of_a_fast_chain_survives_restarts(#[case] store: Store) {
+    let installation = store.installation();
     let mut server = installation.start();
     let mut chains = [(); 2].map(|()| vec![Client::flutter(server.http()).admin_tokens()]);
     for _ in 0..3 {

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use auth_e2e::client::{Client, Tokens};
 use auth_e2e::installation::{ADMIN_PASSWORD, Installation};
 use auth_e2e::scale;
+use rstest::rstest;
 use tempfile::TempDir;
 
 use crate::database::payload_number;
-use crate::support::{assert_refused, everything_in};
+use crate::support::{Store, assert_refused, everything_in};
 
 /// A moment to start from: whole seconds, so that the file says exactly what the server reads.
 const START: i64 = 1_800_000_000;
@@ -76,9 +77,11 @@ fn library() -> PathBuf {
         .unwrap_or_else(|| panic!("libfaketime is missing: .ci/install test installs the package faketime"))
 }
 
-#[test]
-fn a_refresh_token_ends_at_its_second_by_the_servers_clock() {
-    let (mut clock, installation) = Clock::of(Installation::new().unlimited());
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn a_refresh_token_ends_at_its_second_by_the_servers_clock(#[case] store: Store) {
+    let (mut clock, installation) = Clock::of(store.installation());
     let server = installation.start();
     let client = Client::flutter(server.http());
     let [in_time, late] = [(); 2].map(|()| client.admin_tokens());
@@ -93,9 +96,11 @@ fn a_refresh_token_ends_at_its_second_by_the_servers_clock() {
     scale::attempts(3);
 }
 
-#[test]
-fn a_clock_set_back_revives_no_consumed_token_and_no_ended_chain() {
-    let (mut clock, installation) = Clock::of(Installation::new().unlimited());
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn a_clock_set_back_revives_no_consumed_token_and_no_ended_chain(#[case] store: Store) {
+    let (mut clock, installation) = Clock::of(store.installation());
     let server = installation.start();
     let client = Client::flutter(server.http());
     let [replayed, refreshed, revoked] = [(); 3].map(|()| client.admin_tokens());
@@ -121,9 +126,11 @@ fn a_clock_set_back_revives_no_consumed_token_and_no_ended_chain() {
     scale::attempts(7);
 }
 
-#[test]
-fn a_token_from_the_future_waits_for_its_time_and_loses_nothing() {
-    let (mut clock, installation) = Clock::of(Installation::new().unlimited());
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn a_token_from_the_future_waits_for_its_time_and_loses_nothing(#[case] store: Store) {
+    let (mut clock, installation) = Clock::of(store.installation());
     let server = installation.start();
     let client = Client::flutter(server.http());
     clock.step(3_600);

@@ -4,12 +4,12 @@ use std::io::ErrorKind;
 
 use auth_domain::id::Jti;
 use auth_e2e::client::{Client, FLUTTER};
-use auth_e2e::installation::Installation;
 use auth_e2e::scale;
 use auth_e2e::server::Server;
+use rstest::rstest;
 
 use crate::database::{Database, claims};
-use crate::support::{User, assert_refused, everything_in, refresh_until_cut};
+use crate::support::{Store, User, assert_refused, everything_in, refresh_until_cut};
 
 const USERS: usize = 8;
 
@@ -18,9 +18,11 @@ fn moment(round: usize) -> usize {
     2 * USERS + 3 * (round % 20)
 }
 
-#[test]
-fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9() {
-    let installation = Installation::new().unlimited();
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9(#[case] store: Store) {
+    let installation = store.installation();
     let mut server = installation.start();
     let client = Client::flutter(server.http());
     let mut users: Vec<User> = (0..USERS).map(|_| User::signed_in(&client)).collect();
@@ -30,7 +32,7 @@ fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9() {
         users = refresh_until_killed(server, users, FLUTTER, moment(round));
         server = installation.start();
         let client = Client::flutter(server.http());
-        let mut database = Database::open(&installation.database());
+        let mut database = Database::of(&installation);
         for (number, user) in users.iter_mut().enumerate() {
             let whole = is_newest_the_head(&mut database, user);
             cut_in_flight += usize::from(!whole);
@@ -43,7 +45,7 @@ fn no_acknowledged_token_is_lost_and_none_is_usable_twice_by_kill_9() {
         assert_eq!(database.faults(), ["ok"]);
     }
     // A rotation and its audit row stand or fall together.
-    let mut database = Database::open(&installation.database());
+    let mut database = Database::of(&installation);
     let rotations = database.number("SELECT count(*) FROM refresh_tokens WHERE parent_id IS NOT NULL");
     assert_eq!(database.audited()["token_refresh"], rotations);
     // Not a property of the server, but of this test: it did kill in the middle.
@@ -102,10 +104,12 @@ fn refresh_until_killed(
     users
 }
 
-#[test]
-fn with_a_retry_window_no_kill_9_signs_anybody_out() {
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn with_a_retry_window_no_kill_9_signs_anybody_out(#[case] store: Store) {
     const PATIENT: &str = "patient-app";
-    let installation = Installation::new().unlimited();
+    let installation = store.installation();
     let mut server = installation.start();
     let grants = [
         "--grant",
@@ -142,9 +146,11 @@ fn with_a_retry_window_no_kill_9_signs_anybody_out() {
     }
 }
 
-#[test]
-fn sigterm_under_load_answers_all_that_was_begun_and_ends_well() {
-    let installation = Installation::new().unlimited();
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn sigterm_under_load_answers_all_that_was_begun_and_ends_well(#[case] store: Store) {
+    let installation = store.installation();
     let server = installation.start();
     let client = Client::flutter(server.http());
     let users: Vec<User> = (0..32).map(|_| User::signed_in(&client)).collect();
@@ -158,7 +164,7 @@ fn sigterm_under_load_answers_all_that_was_begun_and_ends_well() {
     assert_eq!(status.code(), Some(0));
     let server = installation.start();
     let client = Client::flutter(server.http());
-    let mut database = Database::open(&installation.database());
+    let mut database = Database::of(&installation);
     for user in &users {
         let stopped_by = user.stopped_by.as_ref().unwrap().kind();
         assert!(

@@ -5,14 +5,20 @@ use std::path::Path;
 
 use auth_domain::claims::RefreshClaims;
 use auth_domain::id::JtiHash;
+use auth_e2e::installation::Installation;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use diesel::connection::SimpleConnection;
+use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Binary, Text};
+use diesel::sqlite::Sqlite;
 
-/// A connection to the database file.
-pub(crate) struct Database(SqliteConnection);
+/// A connection to the database.
+pub(crate) enum Database {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
 
 #[derive(QueryableByName)]
 struct Named {
@@ -29,12 +35,26 @@ struct Bytes {
 }
 
 impl Database {
+    /// That of an installation, whichever it stores in.
+    pub(crate) fn of(installation: &Installation) -> Self {
+        let url = installation.database_url();
+        if let Some(file) = url.strip_prefix("sqlite:///") {
+            return Self::open(Path::new(file));
+        }
+        let mut connection = PgConnection::establish(url).unwrap();
+        connection
+            .batch_execute("SET default_transaction_read_only = on")
+            .unwrap();
+        Self::Postgres(connection)
+    }
+
+    /// A file of SQLite's.
     pub(crate) fn open(file: &Path) -> Self {
         let mut connection = SqliteConnection::establish(file.to_str().unwrap()).unwrap();
         connection
             .batch_execute("PRAGMA busy_timeout = 10000; PRAGMA query_only = ON")
             .unwrap();
-        Self(connection)
+        Self::Sqlite(connection)
     }
 
     /// How many rows of the audit trail there are of each kind.
@@ -48,31 +68,61 @@ impl Database {
         rows["it"]
     }
 
-    /// What SQLite finds wrong with the file; `ok` where that is nothing.
+    /// What is wrong with it: with an SQLite file by its own judgement, and with any database by ours, that each chain's
+    /// head is the one token of its history that has no successor. `ok` where that is nothing.
     pub(crate) fn faults(&mut self) -> Vec<String> {
-        let rows = self.named("SELECT integrity_check AS name, 0 AS number FROM pragma_integrity_check");
-        rows.into_keys().collect()
+        let astray = "SELECT count(*) FROM (SELECT s.id FROM sessions s LEFT JOIN refresh_tokens t \
+             ON t.session_id = s.id LEFT JOIN refresh_tokens n ON n.parent_id = t.id WHERE n.id IS NULL \
+             GROUP BY s.id HAVING count(t.id) <> 1 OR count(CASE WHEN t.id = s.head_token_id \
+             AND t.jti_hash = s.head_jti_hash THEN 1 END) <> 1) AS astray";
+        let astray = self.number(astray);
+        if astray > 0 {
+            return vec![format!("{astray} chains have no head or several")];
+        }
+        match self {
+            Self::Sqlite(_) => self.texts("SELECT integrity_check AS name FROM pragma_integrity_check"),
+            Self::Postgres(_) => vec!["ok".to_owned()],
+        }
     }
 
     /// The head of the chain that a refresh token belongs to.
     pub(crate) fn head_of_chain(&mut self, refresh_token: &str) -> JtiHash {
-        let session = claims(refresh_token).sid;
-        let head: Bytes = diesel::sql_query("SELECT head_jti_hash AS bytes FROM sessions WHERE id = ?")
-            .bind::<Binary, _>(session.as_uuid().as_bytes().to_vec())
-            .get_result(&mut self.0)
-            .unwrap();
-        JtiHash::from_bytes(head.bytes.try_into().unwrap())
+        let claims: serde_json::Value = serde_json::from_slice(&payload(refresh_token)).unwrap();
+        let session = claims["sid"].as_str().unwrap();
+        let id = match self {
+            Self::Sqlite(_) => format!("x'{}'", session.replace('-', "")),
+            Self::Postgres(_) => format!("'{session}'"),
+        };
+        let query = format!("SELECT head_jti_hash AS bytes FROM sessions WHERE id = {id}");
+        let mut head: Vec<Bytes> = self.rows(&query);
+        JtiHash::from_bytes(head.remove(0).bytes.try_into().unwrap())
     }
 
     /// Every password hash.
     pub(crate) fn password_hashes(&mut self) -> Vec<String> {
-        let rows = self.named("SELECT password_hash AS name, 0 AS number FROM users");
-        rows.into_keys().collect()
+        self.texts("SELECT password_hash AS name FROM users")
+    }
+
+    /// What a query finds in its one column, `name`; each only once.
+    pub(crate) fn texts(&mut self, query: &str) -> Vec<String> {
+        let query = format!("SELECT name, CAST(0 AS BIGINT) AS number FROM ({query}) AS found");
+        self.named(&query).into_keys().collect()
     }
 
     fn named(&mut self, query: &str) -> BTreeMap<String, i64> {
-        let rows: Vec<Named> = diesel::sql_query(query).load(&mut self.0).unwrap();
+        let rows: Vec<Named> = self.rows(query);
         rows.into_iter().map(|row| (row.name, row.number)).collect()
+    }
+
+    fn rows<R>(&mut self, query: &str) -> Vec<R>
+    where
+        R: QueryableByName<Sqlite> + QueryableByName<Pg> + 'static,
+    {
+        let query = diesel::sql_query(query);
+        match self {
+            Self::Sqlite(connection) => query.load(connection).unwrap(),
+            Self::Postgres(connection) => query.load(connection).unwrap(),
+        }
     }
 }
 

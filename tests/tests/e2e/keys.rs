@@ -210,8 +210,9 @@ fn two_instances_over_one_database_with_different_keys_refuse_each_others_tokens
     let server = first.start();
     let client = Client::flutter(server.http());
     let tokens = client.admin_tokens();
-    let url = format!("sqlite:///{}", first.database().display());
-    let second = Installation::new().unlimited().with("AUTH_SERVICE__DB_URL", &url);
+    let second = Installation::new()
+        .unlimited()
+        .with("AUTH_SERVICE__DB_URL", first.database_url());
     let other = second.start();
     assert_refused(&Client::flutter(other.http()).refresh(&tokens.refresh));
     client.refreshed(&tokens);

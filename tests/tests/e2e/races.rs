@@ -10,23 +10,28 @@ use auth_e2e::installation::{ADMIN_PASSWORD, Installation};
 use auth_e2e::scale;
 use auth_e2e::server::Server;
 use auth_e2e::wire::{self, Connection};
+use rstest::rstest;
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 
 use crate::database::Database;
-use crate::support::{assert_refused, everything_in};
+use crate::support::{Store, assert_refused, everything_in};
 
-#[test]
-fn no_chain_survives_the_deactivation_of_its_user_while_it_rotates() {
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn no_chain_survives_the_deactivation_of_its_user_while_it_rotates(#[case] store: Store) {
     let end = |_: &Server, installation: &Installation, _: &[Tokens]| {
         run(installation, "user deactivate admin --yes", "");
     };
     let begin_again = |installation: &Installation| run(installation, "user activate admin", "");
-    no_chain_survives(end, begin_again);
+    no_chain_survives(store, end, begin_again);
 }
 
-#[test]
-fn no_chain_survives_a_new_password_while_it_rotates() {
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn no_chain_survives_a_new_password_while_it_rotates(#[case] store: Store) {
     // Each change is to another password, and the next sign-ins are by the first one again.
     let end = |_: &Server, installation: &Installation, _: &[Tokens]| {
         run(
@@ -42,21 +47,25 @@ fn no_chain_survives_a_new_password_while_it_rotates() {
             ADMIN_PASSWORD,
         );
     };
-    no_chain_survives(end, begin_again);
+    no_chain_survives(store, end, begin_again);
 }
 
-#[test]
-fn no_chain_survives_the_disabling_of_its_client_while_it_rotates() {
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn no_chain_survives_the_disabling_of_its_client_while_it_rotates(#[case] store: Store) {
     let end = |_: &Server, installation: &Installation, _: &[Tokens]| {
         run(installation, &format!("client disable {FLUTTER} --yes"), "");
     };
     let begin_again =
         |installation: &Installation| run(installation, &format!("client enable {FLUTTER}"), "");
-    no_chain_survives(end, begin_again);
+    no_chain_survives(store, end, begin_again);
 }
 
-#[test]
-fn no_chain_survives_its_revocation_while_it_rotates() {
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn no_chain_survives_its_revocation_while_it_rotates(#[case] store: Store) {
     let end = |server: &Server, _: &Installation, tokens: &[Tokens]| {
         for Tokens { refresh, .. } in tokens {
             let form = [("client_id", FLUTTER), ("token", refresh)];
@@ -64,7 +73,7 @@ fn no_chain_survives_its_revocation_while_it_rotates() {
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
     };
-    no_chain_survives(end, |_| {});
+    no_chain_survives(store, end, |_| {});
 }
 
 fn run(installation: &Installation, command: &str, input: &str) {
@@ -74,15 +83,16 @@ fn run(installation: &Installation, command: &str, input: &str) {
 }
 
 fn no_chain_survives(
+    store: Store,
     end: impl Fn(&Server, &Installation, &[Tokens]) + Sync,
     begin_again: impl Fn(&Installation),
 ) {
     let chains = scale::times(16, 50);
     let rounds = scale::times(2, 7);
-    let installation = Installation::new().unlimited();
+    let installation = store.installation();
     let server = installation.start();
     let client = Client::flutter(server.http());
-    let mut database = Database::open(&installation.database());
+    let mut database = Database::of(&installation);
     for round in 0..rounds {
         let tokens: Vec<Tokens> = (0..chains).map(|_| client.admin_tokens()).collect();
         let (rotating, seen) = mpsc::channel();

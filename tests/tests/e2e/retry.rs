@@ -12,11 +12,12 @@ use auth_e2e::installation::Installation;
 use auth_e2e::scale;
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
+use rstest::rstest;
 use tempfile::TempDir;
 
 use crate::clocks::Clock;
 use crate::database::Database;
-use crate::support::{Chance, everything_in};
+use crate::support::{Chance, Store, everything_in};
 
 const APP: &str = "patient-app";
 /// Seconds.
@@ -94,9 +95,11 @@ impl TokenFile {
     }
 }
 
-#[test]
-fn sixteen_windows_on_one_token_file_that_lose_answers_are_never_signed_out() {
-    let installation = Installation::new().unlimited();
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn sixteen_windows_on_one_token_file_that_lose_answers_are_never_signed_out(#[case] store: Store) {
+    let installation = store.installation();
     let server = installation.start();
     patient_client(&installation);
     let first = Client::new(server.http(), APP).admin_tokens();
@@ -122,7 +125,7 @@ fn sixteen_windows_on_one_token_file_that_lose_answers_are_never_signed_out() {
             });
         }
     });
-    let mut database = Database::open(&installation.database());
+    let mut database = Database::of(&installation);
     let refreshes = refreshes.into_inner();
     assert!(
         refreshes > expiries * 2,
@@ -161,9 +164,11 @@ fn refresh_as_a_window_does(
     }
 }
 
-#[test]
-fn every_theft_is_caught_though_there_is_a_retry_window() {
-    let (mut clock, installation) = Clock::of(Installation::new().unlimited());
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn every_theft_is_caught_though_there_is_a_retry_window(#[case] store: Store) {
+    let (mut clock, installation) = Clock::of(store.installation());
     let server = installation.start();
     patient_client(&installation);
     let client = Client::new(server.http(), APP);
@@ -185,7 +190,7 @@ fn every_theft_is_caught_though_there_is_a_retry_window() {
         for tokens in &chain {
             assert_eq!(client.refresh(&tokens.refresh).status, 400);
         }
-        let caught = Database::open(&installation.database()).audited()["security_incident"];
+        let caught = Database::of(&installation).audited()["security_incident"];
         assert_eq!(usize::try_from(caught).unwrap(), theft + 1);
     }
     scale::attempts(thefts);

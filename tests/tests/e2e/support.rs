@@ -9,8 +9,27 @@ use auth_e2e::client::{Client, FLUTTER, Tokens};
 use auth_e2e::http::Answer;
 use auth_e2e::installation::Installation;
 use auth_e2e::wire::{self, Connection};
+use auth_testkit::server::Database;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
+
+/// Where an installation stores what it stores: for tests of what holds on either.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Store {
+    Sqlite,
+    Postgres,
+}
+
+impl Store {
+    /// A new, empty installation without limits.
+    pub(crate) fn installation(self) -> Installation {
+        let new = Installation::new().unlimited();
+        match self {
+            Self::Sqlite => new,
+            Self::Postgres => new.on_postgres(Database::new()),
+        }
+    }
+}
 
 /// Checks that an answer is the refusal of a grant, as the Flutter application is told it.
 #[track_caller]
