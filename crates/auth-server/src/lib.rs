@@ -4,6 +4,7 @@
 
 pub mod bootstrap;
 pub mod cli;
+pub mod clients;
 pub mod compose;
 pub mod devices;
 pub mod files;

@@ -176,6 +176,72 @@ pub fn judged_without_redis() {
 }
 
 /// Records that a refusal took longer than the time that was to hide what it took.
+/// What came of looking for a client in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheLookup {
+    /// It was there.
+    Hit,
+    /// The database knew it.
+    Miss,
+    /// There is no such client.
+    Unknown,
+}
+
+impl CacheLookup {
+    pub(crate) const ALL: [Self; 3] = [Self::Hit, Self::Miss, Self::Unknown];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why the cache has forgotten clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invalidation {
+    /// One was changed.
+    Client,
+    /// Any may have been.
+    AnyClient,
+    /// Changes may have been missed before they could be heard of.
+    Subscribed,
+}
+
+impl Invalidation {
+    pub(crate) const ALL: [Self; 3] = [Self::Client, Self::AnyClient, Self::Subscribed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::AnyClient => "any_client",
+            Self::Subscribed => "subscribed",
+        }
+    }
+}
+
+/// Publishes that there is a cache of clients, before it is asked for the first.
+pub fn client_cache() {
+    meters::begin_cache();
+}
+
+/// Records what came of looking for a client in the cache.
+pub fn cache_asked(lookup: CacheLookup) {
+    metrics::counter!(meters::CACHE_LOOKUPS, "result" => lookup.as_str()).increment(1);
+}
+
+/// Records that the cache has forgotten clients.
+pub fn cache_invalidated(why: Invalidation) {
+    metrics::counter!(meters::CACHE_INVALIDATIONS, "reason" => why.as_str()).increment(1);
+}
+
+/// Publishes whether changes of clients are heard of.
+pub fn client_news(is_heard: bool) {
+    metrics::gauge!(meters::CACHE_SUBSCRIBED).set(if is_heard { 1.0 } else { 0.0 });
+}
+
 pub fn answered_past_the_floor() {
     metrics::counter!(meters::PAST_THE_FLOOR).increment(1);
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use super::{Cut, TelemetryError, TurnedAway};
+use super::{CacheLookup, Cut, Invalidation, TelemetryError, TurnedAway};
 
 pub(super) const REQUESTS: &str = "auth_token_requests_total";
 pub(super) const DURATION: &str = "auth_token_request_duration_seconds";
@@ -20,6 +20,9 @@ pub(super) const SATURATED: &str = "auth_password_hashing_saturated_total";
 pub(super) const REDIS_UP: &str = "auth_redis_up";
 pub(super) const REDIS_INSTANCES: &str = "auth_redis_instances";
 pub(super) const REDIS_FALLBACKS: &str = "auth_redis_fallbacks_total";
+pub(super) const CACHE_LOOKUPS: &str = "auth_client_cache_lookups_total";
+pub(super) const CACHE_INVALIDATIONS: &str = "auth_client_cache_invalidations_total";
+pub(super) const CACHE_SUBSCRIBED: &str = "auth_client_cache_subscribed";
 pub(super) const HASHING_JOBS: &str = "auth_password_hashing_jobs_total";
 pub(super) const HASHING_PENDING: &str = "auth_password_hashing_pending";
 pub(super) const PAST_THE_FLOOR: &str = "auth_failed_logins_past_floor_total";
@@ -105,6 +108,18 @@ fn describe() {
     metrics::describe_counter!(
         HASHING_JOBS,
         "Passwords to be hashed: computed, dropped since nobody waited any more, late, refused at once."
+    metrics::describe_counter!(
+        CACHE_LOOKUPS,
+        "Clients looked for: found in the cache, found in the database, known to neither; absent without a cache."
+    );
+    metrics::describe_counter!(
+        CACHE_INVALIDATIONS,
+        "Times that clients were forgotten: one that was changed, all at a change of any, all at a new subscription."
+    );
+    metrics::describe_gauge!(
+        CACHE_SUBSCRIBED,
+        "Whether changes of clients are heard of through Redis: 1 or 0; absent without a cache or a Redis."
+    );
     );
     metrics::describe_gauge!(HASHING_PENDING, "Passwords waiting to be hashed or being hashed.");
     metrics::describe_counter!(
@@ -170,3 +185,13 @@ pub(super) const fn status_label(status: u16) -> &'static str {
         _ => "other",
     }
 }
+/// Makes the cache's counters before they first count: a rate needs two points.
+pub(super) fn begin_cache() {
+    for lookup in CacheLookup::ALL {
+        metrics::counter!(CACHE_LOOKUPS, "result" => lookup.as_str()).increment(0);
+    }
+    for why in Invalidation::ALL {
+        metrics::counter!(CACHE_INVALIDATIONS, "reason" => why.as_str()).increment(0);
+    }
+}
+
