@@ -135,7 +135,7 @@ mod tests {
     fn a_closed_lane_lets_nothing_in_and_finishes_what_is_in() {
         let (entrance, waiting) = sync_channel(1);
         let (done, seen) = sync_channel(1);
-        let thread = std::thread::spawn(move || waiting.into_iter().for_each(|job| done.send(job).unwrap()));
+        let thread = thread::spawn(move || waiting.into_iter().for_each(|job| done.send(job).unwrap()));
         let lane = Lane::new(entrance, vec![thread]);
         lane.submit("one").unwrap();
         lane.close();

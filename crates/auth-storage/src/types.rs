@@ -104,12 +104,18 @@ impl FromSql<DbUuid, Pg> for Id {
 /// 2000-01-01T00:00:00Z, from which PostgreSQL counts, in microseconds since 1970.
 const PG_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
+/// The first and the last moment that PostgreSQL keeps, in its own count. Beyond them lie its infinities, which are the
+/// ends of the range of the count.
+const PG_MOMENTS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+
 impl ToSql<DbTime, Pg> for Moment {
+    /// What lies beyond PostgreSQL's own calendar, as a bound of a search may, is before or after everything.
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        let micros = self.0.as_micros().checked_sub(PG_EPOCH_MICROS);
-        // The two ends of the range mean infinity there.
-        let finite = micros.filter(|micros| *micros > i64::MIN && *micros < i64::MAX);
-        let micros = finite.ok_or("a time that PostgreSQL can't keep")?;
+        let micros = match self.0.as_micros().saturating_sub(PG_EPOCH_MICROS) {
+            early if early < PG_MOMENTS.start => i64::MIN,
+            late if late >= PG_MOMENTS.end => i64::MAX,
+            micros => micros,
+        };
         out.write_all(&micros.to_be_bytes())?;
         Ok(IsNull::No)
     }
@@ -117,10 +123,11 @@ impl ToSql<DbTime, Pg> for Moment {
 
 impl FromSql<DbTime, Pg> for Moment {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        let micros = i64::from_be_bytes(value.as_bytes().try_into()?);
-        let since_1970 = micros.checked_add(PG_EPOCH_MICROS);
-        let moment = since_1970.ok_or("a time past the end of ours")?;
-        Ok(Self(Timestamp::from_micros(moment)))
+        let micros = match i64::from_be_bytes(value.as_bytes().try_into()?) {
+            i64::MIN => i64::MIN,
+            micros => micros.saturating_add(PG_EPOCH_MICROS),
+        };
+        Ok(Self(Timestamp::from_micros(micros)))
     }
 }
 

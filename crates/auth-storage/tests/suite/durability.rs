@@ -8,7 +8,7 @@ use std::thread;
 
 use auth_domain::id::RowId;
 use auth_domain::ports::{StoreReadiness, Unavailable};
-use auth_domain::session::{Opened, Rotated};
+use auth_domain::session::{Opened, Rotated, SessionKey};
 use auth_storage::{Migrations, OpenError};
 use auth_testkit::build;
 use auth_testkit::contract::stage::{Inside, note};
@@ -31,9 +31,10 @@ async fn what_was_acknowledged_is_there_after_reopening() {
     assert_eq!(stage.rotate(id, "s/0", "s/1", 1).await, Rotated::Rotated);
     let before = stage.session(id).await;
     store.shutdown();
-    let reopened = auth_storage::open(&url, auth_storage::StoreOptions::default()).expect("the file opens");
-    let found = reopened.sessions.find(id).await.expect("the store is there");
-    assert_eq!(found, Some(before));
+    let reopened =
+        auth_storage::open(&url, None, auth_storage::StoreOptions::default()).expect("the file opens");
+    let found = reopened.sessions.find(&SessionKey::Id(id)).await;
+    assert_eq!(found.expect("the store is there"), Some(before));
 }
 
 #[tokio::test]
@@ -65,14 +66,7 @@ async fn a_command_that_fails_half_way_leaves_nothing() {
         .expect("the store is there");
     let opened = stage.sessions.open(session.clone(), taken).await;
     assert!(opened.is_err());
-    assert!(
-        stage
-            .sessions
-            .find(id)
-            .await
-            .expect("the store is there")
-            .is_none()
-    );
+    assert!(stage.find_session(&SessionKey::Id(id)).await.is_none());
     assert!(stage.inside.history(id).is_empty());
     assert_eq!(stage.user(user.id).await.last_login_at, None);
     assert_eq!(stage.open(session).await, Opened::Opened);
@@ -123,8 +117,8 @@ async fn concurrent_writers_of_two_processes_both_come_through() {
     let file = File::new();
     let url = file.url();
     let options = auth_storage::StoreOptions::default();
-    let one = auth_storage::open(&url, options).expect("the file opens");
-    let other = auth_storage::open(&url, options).expect("the file opens");
+    let one = auth_storage::open(&url, None, options).expect("the file opens");
+    let other = auth_storage::open(&url, None, options).expect("the file opens");
     let writes: Vec<_> = (0..40)
         .map(|n| {
             let store = if n % 2 == 0 { one.clone() } else { other.clone() };
@@ -149,7 +143,7 @@ fn a_new_file_can_be_opened_by_many_at_once() {
             for _ in 0..8 {
                 scope.spawn(|| {
                     start.wait();
-                    auth_storage::open(&url, auth_storage::StoreOptions::default()).expect("it opens");
+                    auth_storage::open(&url, None, auth_storage::StoreOptions::default()).expect("it opens");
                 });
             }
         });
@@ -172,7 +166,7 @@ fn a_path_that_can_not_be_a_database_is_an_error_that_names_it() {
     let file = File::new();
     let as_folder = file.path().join("below/auth.db");
     let url = auth_storage::DatabaseUrl::file(&as_folder);
-    let refused = auth_storage::open(&url, auth_storage::StoreOptions::default()).err();
+    let refused = auth_storage::open(&url, None, auth_storage::StoreOptions::default()).err();
     let refused = refused.expect("a file is no folder");
     assert!(matches!(&refused, OpenError::Folder { path, .. } if path.ends_with("below")));
 
@@ -181,7 +175,7 @@ fn a_path_that_can_not_be_a_database_is_an_error_that_names_it() {
         "this is no database, and long enough to be told from one",
     )
     .expect("writable");
-    let refused = auth_storage::open(&file.url(), auth_storage::StoreOptions::default()).err();
+    let refused = auth_storage::open(&file.url(), None, auth_storage::StoreOptions::default()).err();
     assert!(matches!(refused, Some(OpenError::Database { .. })));
 }
 
@@ -206,7 +200,7 @@ async fn a_database_that_others_may_read_is_refused_until_it_is_private() {
     let file = File::new();
     let store = file.open();
     store.audit.record(note("row")).await.expect("the store is there");
-    let open = || auth_storage::open(&file.url(), auth_storage::StoreOptions::default());
+    let open = || auth_storage::open(&file.url(), None, auth_storage::StoreOptions::default());
     for name in ["auth.db", "auth.db-wal", "auth.db-shm"] {
         let path = file.path().with_file_name(name);
         for mode in [0o604, 0o602, 0o620, 0o644, 0o666] {
@@ -230,7 +224,7 @@ fn a_folder_in_which_others_may_exchange_the_database_is_refused_until_it_is_the
     let file = File::new();
     drop(file.open());
     let folder = file.path().parent().expect("a folder").to_owned();
-    let open = || auth_storage::open(&file.url(), auth_storage::StoreOptions::default());
+    let open = || auth_storage::open(&file.url(), None, auth_storage::StoreOptions::default());
     for mode in [0o777, 0o1777, 0o770, 0o702] {
         fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).expect("it is ours");
         let told = open().err().expect("others may write to it").to_string();

@@ -50,7 +50,7 @@ impl File {
             busy_timeout: Duration::from_millis(50),
             ..StoreOptions::default()
         };
-        auth_storage::open(&self.url(), options).expect("the file opens")
+        auth_storage::open(&self.url(), None, options).expect("the file opens")
     }
 
     /// A connection past the store.
@@ -72,11 +72,16 @@ impl File {
 pub(crate) fn stage() -> Stage {
     let file = File::new();
     // The suites press harder than a lock of 50 ms would forgive on a busy machine.
-    let store = auth_storage::open(&file.url(), StoreOptions::default()).expect("the file opens");
+    let store = auth_storage::open(&file.url(), None, StoreOptions::default()).expect("the file opens");
     stage_of(&store, file)
 }
 
 pub(crate) fn stage_of(store: &Store, file: impl Into<Arc<File>>) -> Stage {
+    stage_over(store, file.into())
+}
+
+/// An open store on the stage of a contract suite.
+pub(crate) fn stage_over(store: &Store, inside: Arc<dyn Inside>) -> Stage {
     Stage {
         clients: Arc::clone(&store.clients),
         users: Arc::clone(&store.users),
@@ -89,7 +94,7 @@ pub(crate) fn stage_of(store: &Store, file: impl Into<Arc<File>>) -> Stage {
         client_directory: Arc::clone(&store.client_directory),
         founding: Arc::clone(&store.founding),
         upkeep: Arc::clone(&store.upkeep),
-        inside: file.into(),
+        inside,
     }
 }
 

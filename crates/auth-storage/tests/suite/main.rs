@@ -1,8 +1,9 @@
-//! The store on SQLite: the ports' contracts, what is durable, and what happens when the disk or a lock says no.
+//! The store on each database: the ports' contracts, what is durable, and what happens when the disk or a lock says no.
 #![expect(clippy::expect_used, reason = "a test stops at what it did not expect")]
 
 mod contract;
 mod durability;
 mod file;
 mod migrations;
+mod postgres;
 mod secrecy;

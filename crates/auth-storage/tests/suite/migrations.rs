@@ -1,5 +1,6 @@
 //! The schema goes up, down and up again, and is the same schema.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use auth_domain::ports::Denial;
@@ -22,7 +23,10 @@ struct Entry {
 
 /// What the database says it holds, but for the record of migrations.
 fn catalogue(url: &DatabaseUrl) -> Vec<Entry> {
-    let name = url.path().to_str().expect("a temporary path is UTF-8");
+    let name = url
+        .path()
+        .and_then(Path::to_str)
+        .expect("a temporary path is UTF-8");
     let mut conn = SqliteConnection::establish(name).expect("the file opens");
     diesel::sql_query(
         "SELECT name, sql FROM sqlite_schema WHERE substr(tbl_name, 1, 2) <> '__' ORDER BY name",
