@@ -23,6 +23,7 @@ pub mod rotation;
 pub mod scope;
 pub mod secret;
 pub mod session;
+pub mod takeover;
 pub mod throttle;
 pub mod time;
 pub mod token_service;

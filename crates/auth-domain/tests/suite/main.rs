@@ -22,5 +22,6 @@ mod redeem;
 mod requests;
 mod revocation;
 mod scopes;
+mod takeover;
 mod throttling;
 mod users;
