@@ -5,5 +5,6 @@ mod contract;
 mod durability;
 mod file;
 mod migrations;
+mod place;
 mod postgres;
 mod secrecy;

@@ -1,123 +1,33 @@
-//! The schema goes up, down and up again, and is the same schema.
-
-use std::path::Path;
-use std::sync::Arc;
+//! The schema goes up, down and up again, and is the same schema; and it is the same for both kinds of databases.
 
 use auth_domain::ports::Denial;
 use auth_domain::session::Opened;
-use auth_storage::{DatabaseUrl, MigrationStatus, Migrations};
+use auth_storage::{MigrationStatus, Migrations};
 use auth_testkit::build;
 use auth_testkit::contract::stage::{after, note};
-use diesel::prelude::*;
-use diesel::sql_types::{Nullable, Text};
+use rstest::rstest;
 
-use crate::file::{File, stage_of};
+use crate::place::Kind::{Postgres, Sqlite};
+use crate::place::{Kind, Place};
 
-#[derive(QueryableByName, PartialEq, Eq, Debug)]
-struct Entry {
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    sql: Option<String>,
-}
+const FIRST: &str = "0001_initial";
 
-/// What the database says it holds, but for the record of migrations.
-fn catalogue(url: &DatabaseUrl) -> Vec<Entry> {
-    let name = url
-        .path()
-        .and_then(Path::to_str)
-        .expect("a temporary path is UTF-8");
-    let mut conn = SqliteConnection::establish(name).expect("the file opens");
-    diesel::sql_query(
-        "SELECT name, sql FROM sqlite_schema WHERE substr(tbl_name, 1, 2) <> '__' ORDER BY name",
-    )
-    .load(&mut conn)
-    .expect("the catalogue reads")
-}
-
-#[tokio::test]
-async fn up_down_and_up_again_is_the_same_schema() {
-    let file = File::unmigrated();
-    let migrations = Migrations::of(&file.url());
-    let names: Vec<String> = migrations
-        .status()
-        .expect("readable")
-        .into_iter()
-        .map(|migration| migration.name)
-        .collect();
-    assert!(!file.path().exists(), "asking for the status makes no file");
-    assert_eq!(migrations.up().expect("up"), names);
-    assert_eq!(migrations.up().expect("up"), Vec::<String>::new());
-    let url = file.url();
-    let first = catalogue(&url);
-    assert!(first.iter().any(|entry| entry.name == "refresh_tokens_classic"));
-
-    let store = file.open();
-    let stage = stage_of(&store, file);
-    let (user, client) = stage.populate().await;
-    let session = build::new_session("s", &user, &client);
-    assert_eq!(stage.open(session).await, Opened::Opened);
-    store.shutdown();
-
-    let mut undone = Vec::new();
-    while let Some(name) = migrations.down().expect("down") {
-        undone.insert(0, name);
-    }
-    assert_eq!(undone, names);
-    assert_eq!(catalogue(&url), []);
-    migrations.up().expect("up");
-    assert_eq!(catalogue(&url), first);
-}
-
-/// What the sessions' user and client are called, past the store.
-fn inhabitants(file: &File) -> Vec<Entry> {
-    diesel::sql_query(
-        "SELECT users.username AS name, sessions.client_id AS sql \
+/// What the sessions' users and clients are called, past the store.
+fn inhabitants(place: &Place) -> Vec<String> {
+    place.lines(
+        "SELECT users.username || ' at ' || sessions.client_id AS line \
          FROM sessions JOIN users ON users.id = sessions.user_id",
     )
-    .load(&mut file.connect())
-    .expect("the tables read")
 }
 
-#[tokio::test]
-async fn a_database_of_the_first_version_keeps_its_rows_on_the_way_up_and_down() {
-    let file = Arc::new(File::new());
-    let migrations = Migrations::of(&file.url());
-    let first = "0001_initial";
-    while is_applied_beyond(&migrations, first) {
-        migrations
-            .down()
-            .expect("down")
-            .expect("there is one to take back");
-    }
-    let store = file.open();
-    let stage = stage_of(&store, Arc::clone(&file));
+/// Opens a database, puts a session into it and closes it again.
+async fn inhabit(place: &Place) {
+    let store = place.open();
+    let stage = place.stage(&store);
     let (user, client) = stage.populate().await;
     let session = build::new_session("s", &user, &client);
     assert_eq!(stage.open(session).await, Opened::Opened);
     store.shutdown();
-    let before = inhabitants(&file);
-    assert_eq!(before.len(), 1);
-
-    migrations.up().expect("up");
-    assert_eq!(inhabitants(&file), before);
-    let store = file.open();
-    let stage = stage_of(&store, Arc::clone(&file));
-    let denial = Denial {
-        jti_hash: build::jti_hash("denied"),
-        until: after(900),
-    };
-    let denied = stage.access_tokens.deny(denial, note("deny")).await;
-    denied.expect("the new table is there");
-    store.shutdown();
-
-    while is_applied_beyond(&migrations, first) {
-        migrations
-            .down()
-            .expect("down")
-            .expect("there is one to take back");
-    }
-    assert_eq!(inhabitants(&file), before);
 }
 
 fn is_applied_beyond(migrations: &Migrations, name: &str) -> bool {
@@ -127,10 +37,97 @@ fn is_applied_beyond(migrations: &Migrations, name: &str) -> bool {
         .any(|migration| migration.is_applied && migration.name != name)
 }
 
+fn take_back_to(migrations: &Migrations, name: &str) {
+    while is_applied_beyond(migrations, name) {
+        let undone = migrations.down().expect("down");
+        undone.expect("there is one to take back");
+    }
+}
+
+#[rstest]
+#[case::on_sqlite(Sqlite)]
+#[case::on_postgresql(Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn up_down_and_up_again_is_the_same_schema(#[case] kind: Kind) {
+    let place = Place::unmigrated(kind);
+    let migrations = place.migrations();
+    let names: Vec<String> = migrations
+        .status()
+        .expect("readable")
+        .into_iter()
+        .map(|migration| migration.name)
+        .collect();
+    assert!(!place.has_file(), "asking for the status makes no file");
+    assert_eq!(migrations.up().expect("up"), names);
+    assert_eq!(migrations.up().expect("up"), Vec::<String>::new());
+    let first = place.catalogue();
+    assert!(
+        first
+            .iter()
+            .any(|line| line.starts_with("refresh_tokens_classic"))
+    );
+    inhabit(&place).await;
+
+    let mut undone = Vec::new();
+    while let Some(name) = migrations.down().expect("down") {
+        undone.insert(0, name);
+    }
+    assert_eq!(undone, names);
+    assert_eq!(place.catalogue(), Vec::<String>::new());
+    migrations.up().expect("up");
+    assert_eq!(place.catalogue(), first);
+}
+
+#[rstest]
+#[case::on_sqlite(Sqlite)]
+#[case::on_postgresql(Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_the_first_version_keeps_its_rows_on_the_way_up_and_down(#[case] kind: Kind) {
+    let place = Place::migrated(kind);
+    let migrations = place.migrations();
+    take_back_to(&migrations, FIRST);
+    inhabit(&place).await;
+    let before = inhabitants(&place);
+    assert_eq!(before.len(), 1);
+
+    migrations.up().expect("up");
+    assert_eq!(inhabitants(&place), before);
+    let store = place.open();
+    let denial = Denial {
+        jti_hash: build::jti_hash("denied"),
+        until: after(900),
+    };
+    let denied = store.access_tokens.deny(denial, note("deny")).await;
+    denied.expect("the new table is there");
+    store.shutdown();
+
+    take_back_to(&migrations, FIRST);
+    assert_eq!(inhabitants(&place), before);
+}
+
 #[test]
-fn the_status_tells_applied_from_pending() {
-    let file = File::unmigrated();
-    let migrations = Migrations::of(&file.url());
+fn both_kinds_of_databases_have_the_same_tables_columns_and_indexes() {
+    assert_eq!(
+        Place::migrated(Sqlite).outline(),
+        Place::migrated(Postgres).outline()
+    );
+}
+
+#[test]
+fn both_kinds_of_databases_have_migrations_of_the_same_names() {
+    let names = |kind| -> Vec<String> {
+        let status = Place::unmigrated(kind).migrations().status().expect("readable");
+        status.into_iter().map(|migration| migration.name).collect()
+    };
+    assert_eq!(names(Sqlite), names(Postgres));
+}
+
+#[rstest]
+#[case::on_sqlite(Sqlite)]
+#[case::on_postgresql(Postgres)]
+fn the_status_tells_applied_from_pending(#[case] kind: Kind) {
+    let place = Place::unmigrated(kind);
+    let migrations = place.migrations();
     let all = |is_applied| {
         let status = migrations.status().expect("readable");
         !status.is_empty()
@@ -143,10 +140,12 @@ fn the_status_tells_applied_from_pending() {
     assert!(all(true));
 }
 
-#[test]
-fn processes_that_migrate_at_once_do_it_once() {
-    let file = File::unmigrated();
-    let migrations = Migrations::of(&file.url());
+#[rstest]
+#[case::on_sqlite(Sqlite)]
+#[case::on_postgresql(Postgres)]
+fn processes_that_migrate_at_once_do_it_once(#[case] kind: Kind) {
+    let place = Place::unmigrated(kind);
+    let migrations = place.migrations();
     let all = migrations.status().expect("readable").len();
     let applied: usize = std::thread::scope(|scope| {
         let racers: Vec<_> = (0..4)
