@@ -82,6 +82,8 @@ fn file_system(directory: &Path) -> Option<String> {
 /// Where there is none of them.
 pub fn pin_this_thread(to: &[usize]) -> io::Result<()> {
     let mut cores = CpuSet::new();
-    to.iter().for_each(|core| cores.set(*core));
+    for core in to {
+        cores.set(*core);
+    }
     Ok(sched_setaffinity(None, &cores)?)
 }
