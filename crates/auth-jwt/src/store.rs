@@ -65,7 +65,7 @@ pub struct KeyDescription {
 /// What an imported key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportAs {
-    /// It shall sign, once verifiers know it: the next key.
+    /// It shall sign, once verifiers know it: the next key. Where there is none yet it is the first, and signs at once.
     Signer,
     /// It has signed elsewhere, and shall only verify until the last of those tokens has expired.
     Verifier {
@@ -95,8 +95,29 @@ impl KeyStore {
         let store = Self { settings };
         file::private_directory(store.path())?;
         if !store.has_keys()? {
-            store.begin(now)?;
+            store.make_first(now)?;
         }
+        Ok(store)
+    }
+
+    /// Opens a directory to take a key in, and makes it where there is none yet. A first key of its own it gets only
+    /// where the one to be taken in shall not sign: verifiers that know an older server's key alone, from their copy of its
+    /// key set, then never meet another before its time.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_for_import(
+        settings: DirectorySettings,
+        purpose: ImportAs,
+        now: Timestamp,
+    ) -> Result<Self, KeyError> {
+        let ImportAs::Signer = purpose else {
+            return Self::open(settings, now);
+        };
+        let store = Self { settings };
+        file::private_directory(store.path())?;
+        let _lock = file::lock_directory(store.path())?;
+        store.begin()?;
         Ok(store)
     }
 
@@ -154,7 +175,7 @@ impl KeyStore {
     }
 
     /// Takes a key in that was made elsewhere: an RSA private key in PEM. Without a `kid` it is named by its
-    /// thumbprint.
+    /// thumbprint. To take in a verifier again only makes it verify for longer, where that is later than before.
     ///
     /// # Errors
     /// A text that is no usable key, a name that is taken, or a file system that refuses.
@@ -171,6 +192,13 @@ impl KeyStore {
             None => key.thumbprint().map_err(KeyError::NotImportable)?,
         };
         self.update(|manifest| {
+            if let ImportAs::Verifier { until } = purpose
+                && let Some(known) = self.find_same(manifest, &kid, &key)?
+            {
+                known.raise_signed_until(until);
+                let times = known.times();
+                return Ok(describe(kid, &key, manifest, times, now));
+            }
             let times = match purpose {
                 ImportAs::Signer => unused(now, self.activation(&manifest.times(), now)),
                 // Before every other activation, so that it never signs.
@@ -288,8 +316,12 @@ impl KeyStore {
         })
     }
 
-    /// Notes, durably, that a key signs tokens that live so long.
-    pub(crate) fn raise_signed_until(&self, kid: &Kid, until: Timestamp) -> Result<(), KeyError> {
+    /// Notes, durably, that a key has signed tokens that live so long, here or elsewhere: it verifies until then at
+    /// least, and never for less than it did before.
+    ///
+    /// # Errors
+    /// No key of that name, or a file system that refuses.
+    pub fn raise_signed_until(&self, kid: &Kid, until: Timestamp) -> Result<(), KeyError> {
         self.update(|manifest| {
             manifest
                 .find_mut(kid)
@@ -364,18 +396,26 @@ impl KeyStore {
         Ok(files)
     }
 
-    /// First start. An empty manifest is written before the first key, so that a crash in between leaves a
-    /// directory that is plainly new, not one that has lost its manifest.
-    fn begin(&self, now: Timestamp) -> Result<(), KeyError> {
+    /// First start: a key that signs at once.
+    fn make_first(&self, now: Timestamp) -> Result<(), KeyError> {
         let _lock = file::lock_directory(self.path())?;
-        if self.has_keys()? {
+        let Some(mut manifest) = self.begin()? else {
             return Ok(());
-        }
-        let mut manifest = Manifest::empty();
-        self.write(&manifest)?;
+        };
         let (_, pem, kid) = self.generate()?;
         self.add(&mut manifest, &pem, &kid, unused(now, now))?;
         self.write(&manifest)
+    }
+
+    /// An empty manifest is written before the first key, so that a crash in between leaves a directory that is plainly
+    /// new, not one that has lost its manifest. `None` where there are keys already. The caller holds the lock.
+    fn begin(&self) -> Result<Option<Manifest>, KeyError> {
+        if self.has_keys()? {
+            return Ok(None);
+        }
+        let manifest = Manifest::empty();
+        self.write(&manifest)?;
+        Ok(Some(manifest))
     }
 
     fn publish_new(
@@ -396,6 +436,19 @@ impl KeyStore {
         let (key, pem) = RsaKey::generate(self.settings.bits).map_err(KeyError::Generate)?;
         let kid = key.thumbprint().map_err(KeyError::Generate)?;
         Ok((key, pem, kid))
+    }
+
+    /// The entry of that name, if it is this very key's.
+    fn find_same<'a>(
+        &self,
+        manifest: &'a mut Manifest,
+        kid: &Kid,
+        key: &RsaKey,
+    ) -> Result<Option<&'a mut KeyRecord>, KeyError> {
+        match manifest.find_mut(kid) {
+            Some(known) if self.load(kid)?.modulus() == key.modulus() => Ok(Some(known)),
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// Puts a key's file in place, then its entry: a file without an entry is ignored.

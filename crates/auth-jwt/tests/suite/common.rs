@@ -62,6 +62,14 @@ pub(crate) fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(path).expect("the fixture is there")
 }
 
+/// A file among what the older service leaves behind.
+pub(crate) fn legacy_fixture(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/legacy")
+        .join(name);
+    std::fs::read(path).expect("the fixture is there")
+}
+
 /// Writes a file of that mode.
 pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> PathBuf {
     std::fs::write(path, content).expect("there is room for a test's files");

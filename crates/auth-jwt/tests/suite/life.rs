@@ -1,12 +1,12 @@
 //! The life of keys under a clock that the test moves: published, active, retiring, removed.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use auth_domain::key::KeyState;
 use auth_domain::ports::{Clock as _, Genuine, TokenSigner as _};
-use auth_domain::time::Seconds;
-use auth_jwt::{DirectorySettings, ImportAs, KeyRing, KeySource};
+use auth_domain::time::{Seconds, Timestamp};
+use auth_jwt::{DirectorySettings, ImportAs, KeyBits, KeyError, KeyRing, KeySource, KeyStore, RsaKey};
 use auth_testkit::MockClock;
 use auth_testkit::clock::START;
 use auth_testkit::contract::signer as contract;
@@ -110,6 +110,61 @@ async fn ten_rotations_never_show_a_token_to_a_verifier_that_does_not_know_its_k
         clock.advance(Seconds::new(1_800));
     }
     assert_eq!(kids.len(), 11);
+}
+
+/// A key set as a verifier keeps it, or a token, with the moment it is of.
+struct Dated<T> {
+    at: Timestamp,
+    what: T,
+}
+
+/// Drops what is older than an hour: so long a verifier keeps a key set, and so long an access token lives at most.
+fn forget_old<T>(dated: &mut VecDeque<Dated<T>>, now: Timestamp) {
+    while dated.front().is_some_and(|oldest| oldest.at.plus(CACHE) < now) {
+        dated.pop_front();
+    }
+}
+
+/// Every verifier there could be: one that fetches at each step, from either of two instances, and keeps what it got
+/// for an hour. It is shown every token that lives, of either instance. The second instance never looks at unknown keys
+/// and notices what the first has done almost ten minutes late.
+#[tokio::test]
+async fn no_verifier_meets_an_unknown_key_through_ten_automatic_rotations_by_two_instances() {
+    const STEP: Seconds = Seconds::new(290);
+    let (own, clock) = (directory(), MockClock::default());
+    let interval = Seconds::new(6 * 3_600);
+    let settings = DirectorySettings {
+        rotation_interval: Some(interval),
+        ..settings(own.path())
+    };
+    let first = KeyRing::open(KeySource::Directory(settings), Arc::new(clock.clone())).expect("in order");
+    let second = ring(own.path(), &clock);
+    let (mut fetched, mut issued, mut kids) = (VecDeque::new(), VecDeque::new(), HashSet::new());
+    let mut step = 0;
+    while kids.len() < 11 {
+        first.refresh().expect("in order");
+        if step % 2 == 1 {
+            second.refresh().expect("in order");
+        }
+        let now = clock.now();
+        for ring in [&first, &second] {
+            let what = published(ring);
+            fetched.push_back(Dated { at: now, what });
+            let pair = contract::sign(ring, &contract::pair_claims(now)).await;
+            let what = kid_of(pair.access.expose());
+            kids.insert(what.clone());
+            issued.push_back(Dated { at: now, what });
+        }
+        forget_old(&mut fetched, now);
+        forget_old(&mut issued, now);
+        for Dated { at, what: set } in &fetched {
+            let unknown = issued.iter().find(|token| !set.contains(&token.what));
+            let unknown = unknown.map(|token| (token.at, *at));
+            assert_eq!(unknown, None, "step {step}: (issued, fetched)");
+        }
+        clock.advance(STEP);
+        step += 1;
+    }
 }
 
 /// The verifier fetches the key set at the worst moment, when another process has rotated and this ring has not
@@ -386,6 +441,109 @@ fn an_imported_key_verifies_what_it_signed_elsewhere_and_never_signs() {
     assert!(matches!(ring.verify_access(&token), Ok(Genuine::Yes(_))));
     clock.set(until);
     assert!(matches!(ring.verify_access(&token), Ok(Genuine::No(_))));
+}
+
+#[test]
+fn a_verifier_taken_in_again_verifies_for_longer_and_never_for_less() {
+    let (own, clock) = (directory(), MockClock::default());
+    let store = store(own.path(), clock.now());
+    let import = |months: u32| {
+        let until = START.plus(Seconds::new(MONTH.get() * months));
+        let (pem, purpose) = (fixture("private_key.pem"), ImportAs::Verifier { until });
+        let imported = store.import(&pem, Some(kid(KID_OF_OLD)), purpose, clock.now());
+        imported.expect("the fixture is a key").times.signed_until
+    };
+    assert_eq!(import(2), START.plus(Seconds::new(MONTH.get() * 2)));
+    assert_eq!(import(3), START.plus(Seconds::new(MONTH.get() * 3)));
+    assert_eq!(import(1), START.plus(Seconds::new(MONTH.get() * 3)));
+    assert_eq!(store.list(clock.now()).expect("in order").len(), 2);
+}
+
+#[test]
+fn another_key_does_not_take_the_name_of_one_that_is_there() {
+    let (own, clock) = (directory(), MockClock::default());
+    let store = store(own.path(), clock.now());
+    let pem = fixture("private_key.pem");
+    let verifier = ImportAs::Verifier {
+        until: START.plus(MONTH),
+    };
+    let name = || Some(kid(KID_OF_OLD));
+    store.import(&pem, name(), verifier, clock.now()).expect("a key");
+    let (_, other) = RsaKey::generate(KeyBits::Rsa2048).expect("a key can be made");
+    for (pem, purpose) in [(&other[..], verifier), (&pem[..], ImportAs::Signer)] {
+        let taken = store.import(pem, name(), purpose, clock.now());
+        assert!(matches!(taken, Err(KeyError::KidTaken(_))), "{taken:?}");
+    }
+}
+
+/// The longest of the older service's refresh tokens lives for ten years.
+#[test]
+fn a_key_stays_published_for_as_long_as_the_tokens_that_it_signed_elsewhere_live() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = ring(own.path(), &clock);
+    let store = ring.store().expect("a directory");
+    let pem = fixture("private_key.pem");
+    let until = START.plus(MONTH);
+    store
+        .import(
+            &pem,
+            Some(kid(KID_OF_OLD)),
+            ImportAs::Verifier { until },
+            clock.now(),
+        )
+        .expect("the fixture is a key");
+    let ten_years = START.plus(Seconds::new(315_360_000));
+    store
+        .raise_signed_until(&kid(KID_OF_OLD), ten_years)
+        .expect("it is there");
+    store
+        .raise_signed_until(&kid(KID_OF_OLD), until)
+        .expect("it is there");
+    ring.refresh().expect("in order");
+    clock.set(ten_years.minus(Seconds::new(1)));
+    assert!(published(&ring).contains(&KID_OF_OLD.to_owned()));
+    assert_eq!(store.sweep(clock.now()).expect("in order"), []);
+    clock.set(ten_years);
+    assert!(!published(&ring).contains(&KID_OF_OLD.to_owned()));
+    let unknown = store.raise_signed_until(&kid("unknown"), ten_years);
+    assert!(matches!(unknown, Err(KeyError::Gone(_))), "{unknown:?}");
+}
+
+/// Verifiers in the field know that key from the older service's key set, and no other for up to an hour.
+#[tokio::test]
+async fn a_key_taken_into_a_new_directory_is_the_first_and_signs_at_once() {
+    let (own, clock) = (directory(), MockClock::default());
+    let path = own.path().join("keys");
+    let take_in = || {
+        let store = KeyStore::open_for_import(settings(&path), ImportAs::Signer, clock.now());
+        store.expect("in order").import(
+            &fixture("private_key.pem"),
+            Some(kid(KID_OF_OLD)),
+            ImportAs::Signer,
+            clock.now(),
+        )
+    };
+    assert_eq!(take_in().expect("a key").state, KeyState::Active);
+    assert!(matches!(take_in(), Err(KeyError::KidTaken(_))));
+    let ring = ring(&path, &clock);
+    assert_eq!(published(&ring), [KID_OF_OLD]);
+    let pair = contract::sign(&ring, &contract::pair_claims(clock.now())).await;
+    assert_eq!(kid_of(pair.refresh.expose()), KID_OF_OLD);
+}
+
+#[test]
+fn a_verifier_taken_into_a_new_directory_has_a_signer_beside_it() {
+    let (own, clock) = (directory(), MockClock::default());
+    let until = START.plus(MONTH);
+    let purpose = ImportAs::Verifier { until };
+    let store = KeyStore::open_for_import(settings(own.path()), purpose, clock.now()).expect("in order");
+    let pem = fixture("private_key.pem");
+    let imported = store.import(&pem, None, purpose, clock.now()).expect("a key");
+    assert_eq!(imported.state, KeyState::Retiring);
+    assert_eq!(
+        states(&ring(own.path(), &clock), &clock),
+        [KeyState::Active, KeyState::Retiring]
+    );
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Tokens: what this server signs, and what it takes for its own.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use auth_domain::claims::RefreshClaims;
 use auth_domain::ports::{Genuine, TokenSigner as _};
 use auth_domain::secret::Token;
-use auth_jwt::{KeyBits, KeyRing, RsaKey};
-use auth_testkit::MockClock;
+use auth_jwt::{KeyBits, KeyRing, KeySource, RsaKey};
 use auth_testkit::clock::START;
 use auth_testkit::contract::signer as contract;
+use auth_testkit::{MockClock, build};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openssl::hash::MessageDigest;
@@ -15,7 +16,7 @@ use openssl::pkey::PKey;
 use openssl::sign::Signer;
 use proptest::prelude::*;
 
-use crate::common::{self, KID_OF_OLD, directory, fixture, ring, ring_of_old};
+use crate::common::{self, KID_OF_OLD, directory, fixture, kid, legacy_fixture, ring, ring_of_old, write};
 
 /// A token of the older service's key with any header and claims, each as text.
 fn signed_by_key_of_old(header: &str, claims: &str) -> String {
@@ -31,6 +32,16 @@ fn encode(text: &str) -> String {
 
 fn refresh_claims() -> String {
     serde_json::to_string(&contract::pair_claims(START).refresh).expect("claims are JSON")
+}
+
+/// Those of a refresh token of the older service.
+fn legacy_claims() -> String {
+    let claims = RefreshClaims {
+        sid: None,
+        aud: "codelab-api".to_owned(),
+        ..contract::pair_claims(START).refresh
+    };
+    serde_json::to_string(&claims).expect("claims are JSON")
 }
 
 const HEADER: &str = r#"{"alg":"RS256","kid":"2024-01-key-1","typ":"rt+jwt"}"#;
@@ -94,6 +105,56 @@ fn a_token_of_the_older_service_verifies_by_its_key() {
     };
     assert_eq!(claims.client_id.as_str(), "codelab-flutter-app");
     assert_eq!(claims.aud, "codelab-api");
+}
+
+/// The answers of its token endpoint, as the databases' fixtures tell them.
+#[derive(serde::Deserialize)]
+struct Expected {
+    tokens: Vec<IssuedTokens>,
+}
+
+#[derive(serde::Deserialize)]
+struct IssuedTokens {
+    access_token: Option<String>,
+    refresh_token: String,
+}
+
+#[test]
+fn every_token_that_the_older_service_issued_verifies_as_what_it_is_and_as_nothing_else() {
+    let own = directory();
+    let pair = KeySource::Pair {
+        private_key_path: write(
+            &own.path().join("private.pem"),
+            &legacy_fixture("keys/private_key.pem"),
+            0o600,
+        ),
+        public_key_path: Some(write(
+            &own.path().join("public.pem"),
+            &legacy_fixture("keys/public_key.pem"),
+            0o644,
+        )),
+        kid: Some(kid(KID_OF_OLD)),
+    };
+    let ring = KeyRing::open(pair, Arc::new(MockClock::default())).expect("the pair is in order");
+    for database in ["sqlite", "postgres"] {
+        let expected: Expected =
+            serde_json::from_slice(&legacy_fixture(&format!("{database}/expected.json"))).expect("JSON");
+        assert!(expected.tokens.len() >= 9, "{database}");
+        for issued in expected.tokens {
+            let refresh = Token::new(issued.refresh_token);
+            let verified = ring.verify_refresh(&refresh).expect("no outage");
+            let Genuine::Yes(claims) = verified else {
+                panic!("{verified:?}");
+            };
+            assert_eq!(claims.sid, None);
+            assert!(!is_genuine(&ring.verify_access(&refresh).expect("no outage")));
+            let Some(access) = issued.access_token.map(Token::new) else {
+                continue;
+            };
+            assert!(is_genuine(&ring.verify_access(&access).expect("no outage")));
+            assert!(!is_genuine(&ring.verify_refresh(&access).expect("no outage")));
+        }
+    }
 }
 
 #[test]
@@ -176,6 +237,58 @@ fn claims_that_come_twice_or_are_of_another_kind_are_refused_though_the_signatur
         let token = signed_by_key_of_old(HEADER, &body);
         assert!(!contract::accepts(&ring, &token), "{body}");
     }
+}
+
+/// What the older service signed, or could have signed, by the key that is published here.
+#[test]
+fn each_kind_of_token_passes_under_its_own_type_alone() {
+    let own = directory();
+    let ring = ring_of_old(own.path());
+    let pair = contract::pair_claims(START);
+    let access = serde_json::to_string(&pair.access).expect("claims are JSON");
+    let refresh = refresh_claims();
+    let legacy = legacy_claims();
+    let null_sid = legacy.replacen('{', r#"{"sid":null,"#, 1);
+    let access_of_session = access.replacen('{', &format!(r#"{{"sid":"{}","#, build::uuid("session")), 1);
+    let typed = |claims: &str, kind: &str| {
+        claims
+            .replace(r#""type":"access""#, kind)
+            .replace(r#""type":"refresh""#, kind)
+    };
+    let untyped = |claims: &str| {
+        claims
+            .replace(r#""type":"access","#, "")
+            .replace(r#""type":"refresh","#, "")
+    };
+    // (claims, the types under which they are a refresh token, and an access token)
+    let table: [(String, &[&str], &[&str]); 11] = [
+        (access.clone(), &[], &["at+jwt", "JWT"]),
+        (access_of_session.clone(), &[], &["at+jwt", "JWT"]),
+        (refresh.clone(), &["rt+jwt"], &[]),
+        (legacy.clone(), &["JWT"], &[]),
+        (null_sid, &["JWT"], &[]),
+        // An access token that calls itself a refresh token is one in every respect but its audience, which the rules
+        // look at: only the key can make it.
+        (typed(&access, r#""type":"refresh""#), &["JWT"], &[]),
+        (typed(&access_of_session, r#""type":"refresh""#), &["rt+jwt"], &[]),
+        (typed(&refresh, r#""type":"access""#), &[], &["at+jwt", "JWT"]),
+        (untyped(&legacy), &[], &[]),
+        (untyped(&refresh), &[], &[]),
+        (legacy.replacen('{', r#"{"sid":"","#, 1), &[], &[]),
+    ];
+    for (claims, as_refresh, as_access) in table {
+        for typ in ["rt+jwt", "at+jwt", "JWT", "jwt", "JWS", ""] {
+            let token = Token::new(signed_by_key_of_old(&HEADER.replace("rt+jwt", typ), &claims));
+            let refresh = ring.verify_refresh(&token).expect("no token is an outage");
+            assert_eq!(is_genuine(&refresh), as_refresh.contains(&typ), "{typ} {claims}");
+            let access = ring.verify_access(&token).expect("no token is an outage");
+            assert_eq!(is_genuine(&access), as_access.contains(&typ), "{typ} {claims}");
+        }
+    }
+}
+
+const fn is_genuine<C>(verdict: &Genuine<C>) -> bool {
+    matches!(verdict, Genuine::Yes(_))
 }
 
 #[test]
