@@ -83,7 +83,62 @@ fn the_next_key_is_published_a_cache_lifetime_before_the_interval_is_over() {
     assert!(rotation_is_due(&[], interval, CACHE, at(0)));
 }
 
+/// How long a new key is published before it signs: the cache's lifetime, and what an instance may be late by.
+const LEAD: Seconds = Seconds::new(4_200);
+/// The longest that an access token lives.
+const LIFETIME: Seconds = Seconds::new(3_600);
+
+/// The keys of ten automatic rotations, looked for once every `tick` seconds.
+fn ten_rotations(interval: Seconds, tick: i64) -> Vec<KeyTimes> {
+    let mut keys: Vec<KeyTimes> = vec![key(0, 0, 0)];
+    for overtaken in 0..10 {
+        let due = keys[overtaken].activates_at.plus(interval).minus(LEAD);
+        let now = at((due.unix_seconds() + tick - 1).div_euclid(tick) * tick);
+        assert!(rotation_is_due(&keys, interval, LEAD, now));
+        let activates_at = activation_of_new_key(&keys, LEAD, now);
+        keys[overtaken].signed_until = activates_at.plus(LIFETIME);
+        keys.push(KeyTimes {
+            published_at: now,
+            activates_at,
+            signed_until: now,
+        });
+    }
+    keys
+}
+
+/// What an instance knows that notices everything so many seconds late.
+fn noticed(keys: &[KeyTimes], now: i64, late: i64) -> Vec<KeyTimes> {
+    let known = keys.iter().filter(|key| key.published_at <= at(now - late));
+    // The first is there before there is an instance.
+    let count = known.count().max(1);
+    keys[..count].to_vec()
+}
+
 proptest! {
+    /// In the field: a verifier fetches the key set at any moment, from an instance that is late; keeps it for up to an
+    /// hour and never asks again; and is shown a token of any age, signed by an instance that is late by something else.
+    #[test]
+    fn no_verifier_meets_an_unknown_key_through_ten_rotations(
+        interval in 7_200_u32..1_000_000,
+        tick in 1_i64..600,
+        fetched in 0.0_f64..1.0,
+        (kept, age) in (0_i64..=3_600, 0_i64..=3_600),
+        (late_here, late_there) in (0_i64..=600, 0_i64..=600),
+    ) {
+        let keys = ten_rotations(Seconds::new(interval), tick);
+        let end = keys[10].activates_at.plus(Seconds::new(7_200)).unix_seconds();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "any moment will do")]
+        let fetched_at = (end as f64 * fetched) as i64;
+        let known = noticed(&keys, fetched_at, late_here);
+        let cached = states(&known, at(fetched_at));
+        let signed_at = (fetched_at + kept - age).max(0);
+        let signer = active_index(&noticed(&keys, signed_at, late_there), at(signed_at)).unwrap();
+        prop_assert!(
+            cached.get(signer).is_some_and(|state| state.is_published()),
+            "key {signer} of {known:?} at {fetched_at}"
+        );
+    }
+
     /// A verifier that has just cached the set, and asks again only after the cache's lifetime, knows every key.
     #[test]
     fn a_verifier_with_a_full_cache_lifetime_never_meets_an_unknown_key(
