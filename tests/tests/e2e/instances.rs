@@ -22,9 +22,10 @@ const APP: &str = "patient-app";
 const USERS: usize = 12;
 /// How often each user is answered before something happens, and after it.
 const ROUNDS: usize = 6;
-/// How many of a user's requests may fail once an outage is over, and how long it may take until one does not.
-const TRIES: usize = 5;
-const RECOVERED_WITHIN: Duration = Duration::from_secs(5);
+/// How many of a user's requests may fail once an outage is over, some 50 ms after each other, and how long it may take
+/// until one does not: an instance tries to reach its database every half second.
+const TRIES: usize = 20;
+const RECOVERED_WITHIN: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Three instances and what they share.
@@ -196,7 +197,13 @@ fn a_postgresql_that_answers_nobody_is_told_as_an_outage_and_loses_nothing() {
     let mut deployment = Deployment::start();
     let users = deployment.users_at_work();
     deployment.postgres.pause();
-    users.wait_for_failures(USERS);
+    for server in &deployment.servers {
+        within(PATIENCE, || {
+            (server.http().get("/ready").unwrap().status == 503).then_some(())
+        })
+        .expect("a load balancer is told");
+        assert_eq!(server.http().get("/.well-known/jwks.json").unwrap().status, 200);
+    }
     deployment.postgres.resume();
     let over = Instant::now();
     users.wait_for_answers(ROUNDS);
