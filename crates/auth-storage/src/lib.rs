@@ -13,6 +13,7 @@ use std::time::Duration;
 use auth_domain::ports::admin::{AuditLog, ClientDirectory, Founding, Upkeep, UserDirectory};
 use auth_domain::ports::{AccessTokens, AuditTrail, Clients, Sessions, StoreProbe, Users};
 
+mod backup;
 mod error;
 mod lane;
 mod migrations;
@@ -23,6 +24,7 @@ mod sqlite;
 mod types;
 mod url;
 
+pub use backup::{BackupError, Contents, Overwrite, Progress, Restored, backup, restore};
 pub use migrations::{MigrationStatus, Migrations};
 pub use url::{DatabaseUrl, PostgresUrl, UrlFault};
 

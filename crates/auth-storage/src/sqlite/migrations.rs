@@ -15,7 +15,7 @@ use crate::{MigrationStatus, OpenError};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 /// How long a migration waits for a writer of another process.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 type BoxedMigration = Box<dyn Migration<Sqlite>>;
 
@@ -81,6 +81,15 @@ pub(crate) fn status(path: &Path) -> Result<Vec<MigrationStatus>, OpenError> {
     Ok(standing.collect())
 }
 
+/// The versions that this program knows.
+pub(super) fn versions() -> Result<Vec<String>, BoxError> {
+    let all = all()?;
+    Ok(all
+        .iter()
+        .map(|migration| migration.name().version().to_string())
+        .collect())
+}
+
 /// Whether migrations of this program have not been applied yet.
 pub(super) fn are_pending(conn: &mut Conn) -> Result<bool, StoreError> {
     let applied = applied(conn)?;
@@ -91,7 +100,7 @@ pub(super) fn are_pending(conn: &mut Conn) -> Result<bool, StoreError> {
 }
 
 /// The versions applied so far. Changes nothing, unlike the harness's own question, which makes the record's table.
-fn applied(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
+pub(crate) fn applied(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
     let records = sqlite_schema::table
         .filter(sqlite_schema::name.eq("__diesel_schema_migrations"))
         .count()

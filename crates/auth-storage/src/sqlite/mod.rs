@@ -1,6 +1,7 @@
 //! SQLite: one writer that commits in groups, readers beside it, and what else this database wants its own way.
 
 use std::fs::{DirBuilder, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -17,6 +18,7 @@ use crate::error::StoreError;
 use crate::schema::{oauth_clients, refresh_tokens};
 use crate::types::Id;
 
+pub(crate) mod backup;
 #[path = "../body/mod.rs"]
 mod body;
 mod checkpointer;
@@ -25,6 +27,7 @@ pub(crate) mod migrations;
 #[cfg(test)]
 mod plans;
 mod readers;
+pub(crate) mod restore;
 mod rotation;
 mod writer;
 
@@ -114,14 +117,11 @@ fn is_locked(error: &SqlError) -> bool {
 
 /// Makes folder and file where they are missing, readable by their owner only, and gives the name that the library
 /// takes: never one that it would read as something else than a path.
-fn prepare_file(path: &Path) -> Result<String, OpenError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|source| OpenError::Folder {
-            path: folder.to_owned(),
-            source,
-        })?;
-    }
+pub(crate) fn prepare_file(path: &Path) -> Result<String, OpenError> {
+    make_folder(path).map_err(|source| OpenError::Folder {
+        path: backup::folder_of(path).to_owned(),
+        source,
+    })?;
     check_folder(path)?;
     let opened = OpenOptions::new()
         .read(true)
@@ -136,11 +136,22 @@ fn prepare_file(path: &Path) -> Result<String, OpenError> {
     })?;
     // The library gives the log and its index the file's own mode. What an older file left behind may have another.
     for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        check_privacy(Path::new(&name))?;
+        check_privacy(&with_suffix(path, suffix))?;
     }
     file_name(path)
+}
+
+/// Makes the folder of a file where it is missing.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let folder = backup::folder_of(path);
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The name with something behind it: of the write-ahead log, for example.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Refuses a folder that others may change: they could move the database away and put another in its place.
