@@ -16,7 +16,8 @@ use crate::lane::Lane;
 
 /// How long the log is left alone after a checkpoint.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The longest log that passive checkpoints may leave, in pages of 4 KiB: 64 MiB. Past it the writer starts it over.
+/// The longest log that passive checkpoints may leave, in pages of 4 KiB: 64 MiB. Past it the writer starts it over; where
+/// it could not, since somebody reads for long (a backup does), it is asked again when the log has grown by as much.
 const LONG_LOG: i32 = 16_384;
 
 /// What the writer and the checkpointer tell each other.
@@ -61,12 +62,17 @@ pub(super) fn start(file: &str, options: StoreOptions, log: Arc<LogState>) -> Re
 }
 
 fn work(conn: &mut Conn, end: &Receiver<()>, log: &LogState) {
+    let mut bound = LONG_LOG;
     while end.recv_timeout(PAUSE) == Err(RecvTimeoutError::Timeout) {
         if !log.has_new_frames.swap(false, Ordering::Relaxed) {
             continue;
         }
         match checkpoint(conn) {
-            Ok(pages) if pages > LONG_LOG => log.ask_to_start_over(),
+            Ok(pages) if pages > bound => {
+                bound = pages.saturating_add(LONG_LOG);
+                log.ask_to_start_over();
+            }
+            Ok(pages) if pages <= LONG_LOG => bound = LONG_LOG,
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a checkpoint of the write-ahead log failed"),
         }

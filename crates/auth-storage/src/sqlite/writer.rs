@@ -25,6 +25,9 @@ use crate::lane::Lane;
 const PACE: Duration = Duration::from_millis(4);
 /// The most commands in one transaction.
 const MAX_GROUP: usize = 256;
+/// How long the log may keep the writer from its work when it is to be started over. Whoever reads for longer, as a
+/// backup does, is not waited for.
+const LOG_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Something to be written, and somebody who waits for it.
 pub(super) trait Command: Send {
@@ -187,8 +190,13 @@ impl Writer {
         if !self.log.take_is_long() {
             return;
         }
+        let start_over = format!(
+            "PRAGMA busy_timeout = {}; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = {};",
+            LOG_PATIENCE.as_millis(),
+            self.options.busy_timeout.as_millis()
+        );
         if let Some(conn) = &mut self.conn
-            && let Err(error) = conn.batch_execute("PRAGMA wal_checkpoint(RESTART);")
+            && let Err(error) = conn.batch_execute(&start_over)
         {
             tracing::warn!(%error, "the write-ahead log could not be started over");
         }
@@ -312,6 +320,23 @@ mod tests {
         writer.options.patience = Duration::from_mins(1);
         assert_eq!(run(&mut writer, &["INSERT INTO numbers VALUES (2)"]), [true]);
         assert_eq!(numbers(&mut writer), [2]);
+    }
+
+    #[test]
+    fn a_log_that_somebody_reads_is_not_waited_for() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder);
+        writer.options.busy_timeout = Duration::from_mins(10);
+        run(&mut writer, &["INSERT INTO numbers VALUES (1)"]);
+        let mut reader = connect(&writer.file, Duration::ZERO).unwrap();
+        reader.batch_execute("BEGIN; SELECT * FROM numbers;").unwrap();
+        run(&mut writer, &["INSERT INTO numbers VALUES (2)"]);
+        writer.log.ask_to_start_over();
+        let begun = Instant::now();
+        writer.shorten_log();
+        assert!(begun.elapsed() < Duration::from_mins(1));
+        assert_eq!(run(&mut writer, &["INSERT INTO numbers VALUES (3)"]), [true]);
+        assert_eq!(numbers(&mut writer), [1, 2, 3]);
     }
 
     #[test]
