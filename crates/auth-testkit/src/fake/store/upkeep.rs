@@ -76,14 +76,18 @@ fn part(rows: &[(Timestamp, Timestamp)], sweep: &Sweep) -> (Vec<usize>, Swept) {
     let first = sweep.after.map_or(0, |after| after.as_uuid().as_u128());
     let first = usize::try_from(first).expect("a place that this store gave");
     let limit = usize::try_from(sweep.at_most).expect("a usize holds a u32");
-    let looked_at: Vec<_> = (first..rows.len())
-        .take_while(|index| rows[*index].0 < sweep.expired_before)
+    let looked_at: Vec<_> = rows
+        .iter()
+        .enumerate()
+        .skip(first)
+        .take_while(|(_, (made, _))| *made < sweep.expired_before)
         .take(limit)
         .collect();
+    let has_expired = |(_, (_, expires)): &&(usize, &(Timestamp, Timestamp))| *expires < sweep.expired_before;
     let gone: Vec<_> = looked_at
         .iter()
-        .copied()
-        .filter(|index| rows[*index].1 < sweep.expired_before)
+        .filter(has_expired)
+        .map(|(index, _)| *index)
         .collect();
     let place = first + looked_at.len() - gone.len();
     let next = (looked_at.len() == limit).then(|| RowId::from_uuid(Uuid::from_u128(place as u128)));
