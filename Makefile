@@ -1,7 +1,7 @@
 # The commands of a developer's day. `make` alone lists them; each installs what it needs and is not there yet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-security check coverage mutants fuzz bench bench-storm docs fmt clean
+.PHONY: help run test test-security check coverage mutants fuzz bench bench-storm bench-scale docs fmt clean
 
 # dev: built in half the time; release: what is to be deployed, and the only one to measure.
 PROFILE ?= release
@@ -46,6 +46,11 @@ bench-storm: ## Measure what a flood of sign-ins does to refreshes and the key s
 	@.ci/install run
 	@. .ci/env && cargo build --locked --release --package auth-server --bin auth-service && \
 		exec cargo run --locked --release --package auth-e2e --bin storm -- $(ARGS)
+
+bench-scale: ## Measure one to three instances over one PostgreSQL, and what a refresh costs the database
+	@.ci/install bench-scale
+	@. .ci/env && cargo build --locked --release --package auth-server --bin auth-service && \
+		exec cargo run --locked --release --package auth-e2e --bin scale -- $(ARGS)
 
 docs: ## Write docs/openapi.json from the code, and the code's own documentation under target/doc
 	@.ci/install run

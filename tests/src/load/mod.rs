@@ -5,6 +5,8 @@
 
 pub mod bound;
 mod crowd;
+pub mod database;
+pub mod fleet;
 pub mod machine;
 pub mod process;
 pub mod report;

@@ -57,6 +57,20 @@ impl Usage {
     }
 }
 
+/// The processor time that processes have used so far, together with that of those which the first of them has started
+/// and outlived.
+///
+/// # Errors
+/// Where the first does not exist.
+pub fn family_cpu(pids: &[u32]) -> io::Result<Duration> {
+    let stat = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/stat"));
+    let parent = pids.first().ok_or_else(|| io::Error::other("no process"))?;
+    let ended = ticks(&stat(parent)?, 13)?;
+    // One may end while we look: then it is the parent's next time.
+    let living = pids.iter().filter_map(|pid| ticks(&stat(pid).ok()?, 11).ok());
+    Ok(duration_of(ended + living.sum::<u64>()))
+}
+
 /// How long a core has been at work so far, for whomever; what the machine's host took from it counts too.
 ///
 /// # Errors
@@ -100,12 +114,24 @@ fn field(text: &str, name: &str) -> io::Result<u64> {
 /// The second field of a `stat` file, and the sum of the fourteenth and fifteenth (proc(5)).
 fn name_and_cpu(of: &Path) -> io::Result<(String, Duration)> {
     let stat = fs::read_to_string(of.join("stat"))?;
+    let name = stat
+        .split_once('(')
+        .and_then(|(_, rest)| rest.rsplit_once(')'))
+        .map(|(name, _)| name.to_owned());
+    let name = name.ok_or_else(unknown_form)?;
+    Ok((name, duration_of(ticks(&stat, 11)?)))
+}
+
+/// The sum of two neighbouring fields of a `stat` file, the first of them so many after the state.
+fn ticks(stat: &str, after_state: usize) -> io::Result<u64> {
     let parsed = || {
-        let (_, rest) = stat.split_once('(')?;
-        let (name, rest) = rest.rsplit_once(')')?;
-        let mut ticks = rest.split_whitespace().skip(11).map(str::parse::<u64>);
-        let ticks = ticks.next()?.ok()? + ticks.next()?.ok()?;
-        Some((name.to_owned(), duration_of(ticks)))
+        let (_, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace().skip(after_state).map(str::parse::<u64>);
+        Some(fields.next()?.ok()? + fields.next()?.ok()?)
     };
-    parsed().ok_or_else(|| io::Error::other("a stat file of an unknown form"))
+    parsed().ok_or_else(unknown_form)
+}
+
+fn unknown_form() -> io::Error {
+    io::Error::other("a stat file of an unknown form")
 }

@@ -68,9 +68,17 @@ impl Users {
     /// # Errors
     /// Where the server refuses one.
     pub async fn connect(scenario: Scenario, address: SocketAddr, count: usize) -> io::Result<Self> {
+        Self::connect_to(scenario, &[address], count).await
+    }
+
+    /// The same at several servers, each user at one of them.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_to(scenario: Scenario, servers: &[SocketAddr], count: usize) -> io::Result<Self> {
         let mut users = Vec::with_capacity(count);
-        for _ in 0..count {
-            users.push(User::connect(scenario, address).await?);
+        for address in servers.iter().cycle().take(count) {
+            users.push(User::connect(scenario, *address).await?);
         }
         Ok(Self(users))
     }
