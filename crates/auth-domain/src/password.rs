@@ -1,13 +1,15 @@
 //! Decisions about passwords: what to compute for a login, when a stored hash is outdated, what a new password must be.
 
-use crate::secret::PasswordHash;
+use crate::secret::{Password, PasswordHash};
 
 mod common;
 mod pace;
 mod policy;
+mod stored;
 
 pub use pace::Pace;
 pub use policy::{NewPasswordRules, PasswordFault, PasswordPolicy, check_size};
+pub use stored::{BCRYPT_BYTES, LegacyHashes, Reach, StoredHash, bare, mark_cut};
 
 /// The most bytes a password may have; more is refused before anything is computed.
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
@@ -42,9 +44,13 @@ impl HashScheme {
     pub const BCRYPT_12: Self = Self::Bcrypt { cost: 12 };
 
     /// Reads the scheme off a stored hash: a PHC string (`$argon2id$v=19$m=…,t=…,p=…$…`) or bcrypt's form
-    /// (`$2a$`, `$2b$`, `$2y$`). `None` for anything else, and for a bcrypt cost outside 4 to 31.
+    /// (`$2a$`, `$2b$`, `$2y$`), marked or not. `None` for anything else, and for a bcrypt cost outside 4 to 31.
     pub fn of(hash: &PasswordHash) -> Option<Self> {
-        let mut fields = hash.expose().strip_prefix('$')?.split('$');
+        StoredHash::of(hash).map(|stored| stored.scheme)
+    }
+
+    fn of_text(hash: &str) -> Option<Self> {
+        let mut fields = hash.strip_prefix('$')?.split('$');
         match fields.next()? {
             "argon2id" => {
                 if fields.next()? != "v=19" {
@@ -57,6 +63,15 @@ impl HashScheme {
                 (4..=31).contains(&cost).then_some(Self::Bcrypt { cost })
             }
             _ => None,
+        }
+    }
+
+    /// Whether every byte of a password counts under this scheme. bcrypt cuts a long one, and ends at a NUL.
+    pub fn takes_whole(self, password: &Password) -> bool {
+        let bytes = password.expose().as_bytes();
+        match self {
+            Self::Argon2id { .. } => true,
+            Self::Bcrypt { .. } => bytes.len() <= BCRYPT_BYTES && !bytes.contains(&0),
         }
     }
 
@@ -76,8 +91,8 @@ impl HashScheme {
 /// What to compute when somebody presents a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VerifyPlan {
-    /// Compute the stored hash's own scheme and compare.
-    Compare(HashScheme),
+    /// Compute the stored hash's own scheme, over what it reaches of the password, and compare.
+    Compare(StoredHash),
     /// There is nothing to compare with: compute the current scheme all the same, and say no. Whether an
     /// account exists must not be told by the time an answer takes.
     Dummy(HashScheme),
@@ -86,11 +101,6 @@ pub enum VerifyPlan {
 /// Decides what to compute: a real hash in every case.
 pub fn plan_verification(stored: Option<&PasswordHash>, current: HashScheme) -> VerifyPlan {
     stored
-        .and_then(HashScheme::of)
+        .and_then(StoredHash::of)
         .map_or(VerifyPlan::Dummy(current), VerifyPlan::Compare)
-}
-
-/// Whether a hash that has just been verified should be replaced by one of the current scheme.
-pub fn is_outdated(stored: HashScheme, current: HashScheme) -> bool {
-    stored != current
 }

@@ -4,13 +4,10 @@
 
 use argon2::password_hash::phc::{self, Output, ParamsString, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
-use auth_domain::password::{self, HashScheme, VerifyPlan};
+use auth_domain::password::{self, HashScheme, LegacyHashes, Reach, StoredHash, VerifyPlan};
 use auth_domain::ports::{Hashed, Random, Unavailable, Verified};
 use auth_domain::secret::{Password, PasswordHash};
 use subtle::ConstantTimeEq;
-
-/// bcrypt looks at no more of a password than this.
-const BCRYPT_BYTES: usize = 72;
 
 /// The dearest stored hash that is computed. One that asks for more was not made by this server or the older one;
 /// computing it would hold a thread for seconds, so the password is taken for wrong.
@@ -43,14 +40,16 @@ pub(crate) enum HashFault {
 /// again costs more than a tenth of the hash.
 pub(crate) struct Computer {
     scheme: HashScheme,
+    legacy: LegacyHashes,
     memory: Vec<Block>,
 }
 
 impl Computer {
     /// A computer whose new hashes are of the given scheme.
-    pub(crate) const fn new(scheme: HashScheme) -> Self {
+    pub(crate) const fn new(scheme: HashScheme, legacy: LegacyHashes) -> Self {
         Self {
             scheme,
+            legacy,
             memory: Vec::new(),
         }
     }
@@ -62,11 +61,11 @@ impl Computer {
         stored: Option<&PasswordHash>,
     ) -> Result<Verified, Unavailable> {
         let plan = password::plan_verification(stored, self.scheme);
-        if let (VerifyPlan::Compare(scheme), Some(stored)) = (plan, stored)
-            && is_affordable(scheme)
-            && let Some(is_right) = self.compare(password, stored, scheme)
+        if let (VerifyPlan::Compare(kind), Some(stored)) = (plan, stored)
+            && is_affordable(kind.scheme)
+            && let Some(is_right) = self.compare(password, stored, kind)
         {
-            return Ok(self.verdict(is_right, password, scheme));
+            return Ok(self.verdict(is_right, password, kind));
         }
         if stored.is_some() {
             tracing::error!("a stored password hash can't be computed: the password counts as wrong");
@@ -85,20 +84,20 @@ impl Computer {
             .map_err(|fault| Unavailable::new("hash a password", fault))
     }
 
-    fn verdict(&self, is_right: bool, password: &Password, scheme: HashScheme) -> Verified {
+    fn verdict(&self, is_right: bool, password: &Password, kind: StoredHash) -> Verified {
         if !is_right {
             return Verified::No;
         }
-        // A password that the current scheme can't take whole keeps its old hash.
-        let is_outdated = password::is_outdated(scheme, self.scheme) && fits(password, self.scheme);
-        Verified::Yes { is_outdated }
+        Verified::Yes {
+            is_outdated: kind.is_outdated(password, self.scheme, self.legacy),
+        }
     }
 
     /// Whether it is the password; `None` where the stored hash turns out to be malformed.
-    fn compare(&mut self, password: &Password, stored: &PasswordHash, scheme: HashScheme) -> Option<bool> {
-        match scheme {
+    fn compare(&mut self, password: &Password, stored: &PasswordHash, kind: StoredHash) -> Option<bool> {
+        match kind.scheme {
             HashScheme::Argon2id { .. } => self.compare_argon2id(password, stored),
-            HashScheme::Bcrypt { .. } => compare_bcrypt(password, stored, scheme),
+            HashScheme::Bcrypt { .. } => compare_bcrypt(password, stored, kind),
         }
     }
 
@@ -131,7 +130,7 @@ impl Computer {
     }
 
     fn hash_with(&mut self, password: &Password, salt: [u8; SALT_BYTES]) -> Result<String, HashFault> {
-        if !fits(password, self.scheme) {
+        if !self.scheme.takes_whole(password) {
             return Err(HashFault::WouldBeCut);
         }
         match self.scheme {
@@ -197,23 +196,16 @@ fn is_affordable(scheme: HashScheme) -> bool {
     }
 }
 
-/// Whether the scheme takes the password whole.
-fn fits(password: &Password, scheme: HashScheme) -> bool {
-    match scheme {
-        HashScheme::Argon2id { .. } => true,
-        HashScheme::Bcrypt { .. } => {
-            password.expose().len() <= BCRYPT_BYTES && !password.expose().contains('\0')
-        }
-    }
-}
-
 /// Compares by bcrypt, which takes only the first 72 bytes of a password and ends or begins anew at a NUL. What it would
 /// not take whole is not the password, though the part that counts may match: else any other end would do as well, and
-/// would become the password when the hash is replaced. The work is done all the same.
-fn compare_bcrypt(password: &Password, stored: &PasswordHash, scheme: HashScheme) -> Option<bool> {
-    let is_right = bcrypt::verify(password.expose(), stored.expose()).ok()?;
-    let is_whole = fits(password, scheme);
-    if is_right && !is_whole {
+/// would become the password when the hash is replaced. Only a hash of the older service is marked as one of whatever
+/// begins so. The work is done all the same.
+fn compare_bcrypt(password: &Password, stored: &PasswordHash, kind: StoredHash) -> Option<bool> {
+    let part = kind.part_of(password);
+    let bytes = part.unwrap_or(password.expose().as_bytes());
+    let is_right = bcrypt::verify(bytes, password::bare(stored)).ok()?;
+    let is_whole = part.is_some();
+    if is_right && !is_whole && kind.reach == Reach::Whole {
         tracing::warn!(
             "the first 72 bytes of a password are right, but bcrypt hashes no longer ones: it counts as wrong until an \
              operator sets it anew"

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use auth_domain::password::HashScheme;
+use auth_domain::password::{HashScheme, LegacyHashes};
 use auth_domain::ports::{Hashed, PasswordHasher, Random, Unavailable, Verified};
 use auth_domain::secret::{Password, PasswordHash};
 use auth_domain::time::Seconds;
@@ -22,6 +22,8 @@ use crate::compute::{self, Computer};
 pub struct HashingSettings {
     /// How new passwords are hashed, and what an outdated hash is replaced by.
     pub scheme: HashScheme,
+    /// What becomes of bcrypt hashes whose password is presented.
+    pub legacy: LegacyHashes,
     /// How many hashes are computed at once; not more than there are cores.
     pub threads: NonZeroUsize,
     /// How many more may wait. About 0.15 s of work keeps an accepted login quick.
@@ -127,8 +129,8 @@ impl HashingPool {
                 jobs: Arc::clone(&jobs),
                 random: Arc::clone(random),
                 tally: Arc::clone(&pool.tally),
-                scheme: settings.scheme,
-                computer: Computer::new(settings.scheme),
+                settings: settings.clone(),
+                computer: computer(settings),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("hashing-{number}"))
@@ -248,8 +250,12 @@ struct Worker {
     jobs: Arc<Mutex<Receiver<Job>>>,
     random: Arc<dyn Random>,
     tally: Arc<Tally>,
-    scheme: HashScheme,
+    settings: HashingSettings,
     computer: Computer,
+}
+
+const fn computer(settings: &HashingSettings) -> Computer {
+    Computer::new(settings.scheme, settings.legacy)
 }
 
 impl Worker {
@@ -286,7 +292,7 @@ impl Worker {
         }
         let answer = catch_unwind(AssertUnwindSafe(|| compute(self))).unwrap_or_else(|_| {
             // Whatever the panic left in the memory of the computation is not worth trusting.
-            self.computer = Computer::new(self.scheme);
+            self.computer = computer(&self.settings);
             Err(Unavailable::new("compute a hash", "the computation panicked"))
         });
         self.tally.computed.fetch_add(1, Ordering::AcqRel);

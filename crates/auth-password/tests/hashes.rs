@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth_domain::password::HashScheme;
+use auth_domain::password::{HashScheme, LegacyHashes, mark_cut};
 use auth_domain::ports::{Hashed, PasswordHasher, Random, Unavailable, Verified};
 use auth_domain::secret::{Password, PasswordHash};
 use auth_domain::time::Seconds;
@@ -18,6 +18,11 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const QUICK_ARGON2ID: HashScheme = HashScheme::Argon2id {
     memory_kib: 64,
     iterations: 1,
+    parallelism: 1,
+};
+const OTHER_ARGON2ID: HashScheme = HashScheme::Argon2id {
+    memory_kib: 64,
+    iterations: 2,
     parallelism: 1,
 };
 const QUICK_BCRYPT: HashScheme = HashScheme::Bcrypt { cost: 4 };
@@ -53,8 +58,13 @@ fn pool(scheme: HashScheme) -> HashingPool {
 }
 
 fn start(scheme: HashScheme) -> Result<HashingPool, StartFault> {
+    start_for(scheme, LegacyHashes::Replaced)
+}
+
+fn start_for(scheme: HashScheme, legacy: LegacyHashes) -> Result<HashingPool, StartFault> {
     let settings = HashingSettings {
         scheme,
+        legacy,
         threads: NonZeroUsize::MIN,
         queue: 4,
         deadline: PATIENCE,
@@ -167,6 +177,87 @@ async fn a_password_of_more_than_72_bytes_never_matches_a_bcrypt_hash() {
     }
     let another_end = format!("{}another end", &eighty[..72]);
     assert_eq!(verify(&pool, &another_end, OF_EIGHTY_BYTES).await, Verified::No);
+}
+
+/// The same hash, as one that was taken over from the older service.
+fn marked(hash: &str) -> PasswordHash {
+    mark_cut(&PasswordHash::new(hash.to_owned()))
+}
+
+#[tokio::test]
+async fn a_marked_hash_is_of_whatever_begins_with_its_72_bytes() {
+    let pool = pool(QUICK_ARGON2ID);
+    let eighty = "0123456789".repeat(8);
+    let stored = marked(OF_EIGHTY_BYTES);
+    // What follows was verified by nobody: it must not become part of the password.
+    let kept = Verified::Yes { is_outdated: false };
+    for (password, verdict) in [
+        (eighty[..71].to_owned(), Verified::No),
+        (eighty[..72].to_owned(), OUTDATED),
+        (eighty[..73].to_owned(), kept),
+        (eighty.clone(), kept),
+        (format!("{}another end", &eighty[..72]), kept),
+        (format!("{}{eighty}", &eighty[..71]), Verified::No),
+        (format!("{}\0", &eighty[..72]), Verified::No),
+        (format!("{eighty}\0"), Verified::No),
+        (eighty.to_uppercase().replace('0', "1"), Verified::No),
+    ] {
+        let verified = contract::verify(&pool, &password, Some(&stored)).await;
+        assert_eq!(verified, verdict, "{password:?}");
+    }
+}
+
+/// passlib cut the bytes, not the letters.
+#[tokio::test]
+async fn a_marked_hash_may_end_within_a_letter() {
+    let argon2id = pool(QUICK_ARGON2ID);
+    let salt = [7; 16];
+    let letters = format!("{}я", "x".repeat(71));
+    let cut = bcrypt::hash_with_salt(&letters.as_bytes()[..72], 4, salt).expect("bcrypt hashes 72 bytes");
+    let stored = marked(&cut.to_string());
+    let verified = contract::verify(&argon2id, &letters, Some(&stored)).await;
+    assert_eq!(verified, Verified::Yes { is_outdated: false });
+    let other = format!("{}ы", "x".repeat(71));
+    assert_eq!(
+        contract::verify(&argon2id, &other, Some(&stored)).await,
+        Verified::Yes { is_outdated: false }
+    );
+    let first_byte_differs = format!("{}é", "x".repeat(71));
+    assert_eq!(
+        contract::verify(&argon2id, &first_byte_differs, Some(&stored)).await,
+        Verified::No
+    );
+}
+
+#[tokio::test]
+async fn the_marked_hashes_of_the_older_service_verify_and_give_way() {
+    let pool = pool(QUICK_ARGON2ID);
+    for (password, stored) in OF_THE_OLDER_SERVICE {
+        let verified = contract::verify(&pool, password, Some(&marked(stored))).await;
+        assert_eq!(verified, OUTDATED, "{password}");
+        let wrong = contract::verify(&pool, &password.to_uppercase(), Some(&marked(stored))).await;
+        assert_eq!(wrong, Verified::No, "{password}");
+    }
+}
+
+#[tokio::test]
+async fn while_they_are_kept_bcrypt_hashes_verify_and_are_never_outdated() {
+    let pool = start_for(QUICK_ARGON2ID, LegacyHashes::Kept).expect("the scheme is a good one");
+    let up_to_date = Verified::Yes { is_outdated: false };
+    let plain = PasswordHash::new(PREFIXES[1].to_owned());
+    for stored in [plain, marked(PREFIXES[1])] {
+        let verified = contract::verify(&pool, "Pa55word!Пароль", Some(&stored)).await;
+        assert_eq!(verified, up_to_date);
+        assert_eq!(
+            contract::verify(&pool, "Pa55word!", Some(&stored)).await,
+            Verified::No
+        );
+    }
+    let outdated = contract::hash(&self::pool(OTHER_ARGON2ID), "Correct-Horse-1").await;
+    assert_eq!(
+        contract::verify(&pool, "Correct-Horse-1", Some(&outdated)).await,
+        OUTDATED
+    );
 }
 
 #[tokio::test]

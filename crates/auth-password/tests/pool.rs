@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use auth_domain::password::HashScheme;
+use auth_domain::password::{HashScheme, LegacyHashes};
 use auth_domain::ports::{Hashed, PasswordHasher, Random, Unavailable, Verified};
 use auth_domain::secret::{Password, PasswordHash};
 use auth_domain::time::Seconds;
@@ -63,6 +63,7 @@ fn gated(queue: usize) -> Gated {
 fn start(threads: usize, queue: usize, random: &Arc<dyn Random>) -> HashingPool {
     let settings = HashingSettings {
         scheme: QUICK,
+        legacy: LegacyHashes::Replaced,
         threads: NonZeroUsize::new(threads).expect("a pool has threads"),
         queue,
         deadline: PATIENCE,

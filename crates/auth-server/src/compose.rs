@@ -312,6 +312,7 @@ pub fn start_hashing(
     let passwords = &settings.passwords;
     let pool = HashingSettings {
         scheme: passwords.scheme,
+        legacy: passwords.legacy,
         threads: passwords.threads.unwrap_or_else(cores_but_one),
         queue: passwords.queue,
         deadline: passwords.deadline,

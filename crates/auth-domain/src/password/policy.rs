@@ -1,6 +1,6 @@
 //! What a new password must be, by either of two policies; and all that one has against a password, at once.
 
-use super::{HashScheme, MAX_PASSWORD_BYTES, common};
+use super::{BCRYPT_BYTES, HashScheme, MAX_PASSWORD_BYTES, common};
 use crate::secret::Password;
 use crate::user::{Email, Username};
 
@@ -8,8 +8,6 @@ use crate::user::{Email, Username};
 const LEAST: usize = 8;
 /// The fewest where the password is the only factor and nothing is asked of its characters.
 const LEAST_OF_NIST: usize = 15;
-/// bcrypt looks at no more of a password than this.
-const BCRYPT_BYTES: usize = 72;
 /// What is left of a name after less than this tells nobody's.
 const SHORTEST_NAME: usize = 3;
 /// What this service is called: the first thing a guesser tries besides the user's own name.

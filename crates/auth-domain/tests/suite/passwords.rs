@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use auth_domain::client::GrantType;
 use auth_domain::id::ClientId;
+use auth_domain::password::LegacyHashes::{Kept, Replaced};
 use auth_domain::password::{
-    HashScheme, MAX_PASSWORD_BYTES, NewPasswordRules, Pace, PasswordFault, PasswordPolicy, VerifyPlan,
-    is_outdated, plan_verification,
+    HashScheme, LegacyHashes, MAX_PASSWORD_BYTES, NewPasswordRules, Pace, PasswordFault, PasswordPolicy,
+    Reach, StoredHash, VerifyPlan, bare, mark_cut, plan_verification,
 };
 use auth_domain::ports::Unavailable;
 use auth_domain::refusal::{GrantFault, Refusal};
@@ -59,7 +60,11 @@ fn a_scheme_is_read_off_its_hash(#[case] text: &str, #[case] scheme: Option<Hash
 #[test]
 fn a_known_hash_is_computed_by_its_own_scheme() {
     let plan = plan_verification(Some(&hash("$2b$10$abc")), ARGON2);
-    assert_eq!(plan, VerifyPlan::Compare(HashScheme::Bcrypt { cost: 10 }));
+    let stored = StoredHash {
+        scheme: HashScheme::Bcrypt { cost: 10 },
+        reach: Reach::Whole,
+    };
+    assert_eq!(plan, VerifyPlan::Compare(stored));
 }
 
 #[test]
@@ -71,18 +76,117 @@ fn where_there_is_nothing_to_compare_a_real_hash_is_computed_all_the_same() {
     );
 }
 
+/// A hash of 12 rounds as the older service wrote it.
+const OLDER: &str = "$2b$12$berupwSBPD3BhWUtoPM.iOL3H4DYUxopEY017diq/fvfs4ylGML1C";
+
+const fn whole(scheme: HashScheme) -> StoredHash {
+    StoredHash {
+        scheme,
+        reach: Reach::Whole,
+    }
+}
+
+const CUT: StoredHash = StoredHash {
+    scheme: HashScheme::BCRYPT_12,
+    reach: Reach::Cut,
+};
+
+fn password(length: usize) -> Password {
+    Password::new("x".repeat(length))
+}
+
 #[test]
-fn a_hash_of_another_scheme_or_other_parameters_is_outdated() {
-    assert!(!is_outdated(ARGON2, HashScheme::OWASP_ARGON2ID));
-    assert!(is_outdated(HashScheme::BCRYPT_12, ARGON2));
-    assert!(is_outdated(
-        HashScheme::Argon2id {
-            memory_kib: 8,
-            iterations: 2,
-            parallelism: 1
-        },
-        ARGON2
-    ));
+fn a_mark_is_read_as_it_was_made_and_leaves_the_hash_as_it_was() {
+    let marked = mark_cut(&hash(OLDER));
+    assert_eq!(marked.expose(), format!("$bcrypt-cut{OLDER}"));
+    assert_eq!(StoredHash::of(&marked), Some(CUT));
+    assert_eq!(HashScheme::of(&marked), Some(HashScheme::BCRYPT_12));
+    assert_eq!(bare(&marked), OLDER);
+    assert!(mark_cut(&marked).is_same(&marked), "marked once is enough");
+    assert_eq!(StoredHash::of(&hash(OLDER)), Some(whole(HashScheme::BCRYPT_12)));
+    assert_eq!(bare(&hash(OLDER)), OLDER);
+}
+
+#[rstest]
+#[case("$bcrypt-cut")]
+#[case("$bcrypt-cut2b$12$berupwSBPD3BhWUtoPM.iOL3H4DYUxopEY017diq/fvfs4ylGML1C")]
+#[case("$bcrypt-cut$2x$12$berupwSBPD3BhWUtoPM.iOL3H4DYUxopEY017diq/fvfs4ylGML1C")]
+#[case("$bcrypt-cut$bcrypt-cut$2b$12$berupwSBPD3BhWUtoPM.iOL3H4DYUxopEY017diq/fvfs4ylGML1C")]
+#[case("bcrypt-cut$2b$12$berupwSBPD3BhWUtoPM.iOL3H4DYUxopEY017diq/fvfs4ylGML1C")]
+#[case("$bcrypt-cut$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA")]
+fn a_mark_before_anything_but_a_bcrypt_hash_makes_it_none(#[case] text: &str) {
+    assert_eq!(StoredHash::of(&hash(text)), None);
+}
+
+#[rstest]
+#[case::short("short", Some("short"))]
+#[case::whole(&"x".repeat(72), Some(&"x".repeat(72) as &str))]
+#[case::longer(&format!("{}tail", "x".repeat(72)), Some(&"x".repeat(72) as &str))]
+#[case::with_a_nul("with\0nul", None)]
+#[case::with_a_nul_past_what_counts(&format!("{}\0", "x".repeat(72)), None)]
+#[case::empty("", Some(""))]
+fn a_hash_of_the_older_service_is_compared_with_the_first_72_bytes(
+    #[case] text: &str,
+    #[case] part: Option<&str>,
+) {
+    let password = Password::new(text.to_owned());
+    assert_eq!(CUT.part_of(&password), part.map(str::as_bytes));
+}
+
+#[test]
+fn a_letter_of_two_bytes_is_cut_in_two_as_the_older_service_did() {
+    let password = Password::new(format!("{}я", "x".repeat(71)));
+    let part = CUT.part_of(&password).unwrap();
+    assert_eq!(part, &password.expose().as_bytes()[..72]);
+}
+
+#[rstest]
+#[case::bcrypt(whole(HashScheme::BCRYPT_12), 72, true)]
+#[case::bcrypt_too_long(whole(HashScheme::BCRYPT_12), 73, false)]
+#[case::argon2id(whole(ARGON2), 1_024, true)]
+fn any_other_hash_is_compared_with_the_whole_password_or_not_at_all(
+    #[case] stored: StoredHash,
+    #[case] length: usize,
+    #[case] is_compared: bool,
+) {
+    let password = password(length);
+    let bytes = password.expose().as_bytes();
+    assert_eq!(stored.part_of(&password), is_compared.then_some(bytes));
+    let with_nul = Password::new("with\0nul".to_owned());
+    let takes_nul = stored.scheme == ARGON2;
+    assert_eq!(stored.part_of(&with_nul).is_some(), takes_nul);
+}
+
+const BCRYPT_10: HashScheme = HashScheme::Bcrypt { cost: 10 };
+const QUICK: HashScheme = HashScheme::Argon2id {
+    memory_kib: 8,
+    iterations: 2,
+    parallelism: 1,
+};
+
+#[rstest]
+#[case::the_current_scheme(whole(ARGON2), 8, HashScheme::OWASP_ARGON2ID, Replaced, false)]
+#[case::other_parameters(whole(QUICK), 8, ARGON2, Replaced, true)]
+#[case::other_parameters_in_a_trial(whole(QUICK), 8, ARGON2, Kept, true)]
+#[case::bcrypt(whole(HashScheme::BCRYPT_12), 72, ARGON2, Replaced, true)]
+#[case::bcrypt_in_a_trial(whole(HashScheme::BCRYPT_12), 72, ARGON2, Kept, false)]
+#[case::bcrypt_of_fewer_rounds(whole(BCRYPT_10), 8, HashScheme::BCRYPT_12, Replaced, true)]
+#[case::bcrypt_of_fewer_rounds_in_a_trial(whole(BCRYPT_10), 8, HashScheme::BCRYPT_12, Kept, false)]
+#[case::argon2id_where_bcrypt_is_current(whole(ARGON2), 72, HashScheme::BCRYPT_12, Replaced, true)]
+#[case::argon2id_of_what_bcrypt_would_cut(whole(ARGON2), 73, HashScheme::BCRYPT_12, Replaced, false)]
+#[case::cut(CUT, 72, ARGON2, Replaced, true)]
+#[case::cut_with_a_tail_that_nobody_verified(CUT, 73, ARGON2, Replaced, false)]
+#[case::cut_in_a_trial(CUT, 72, ARGON2, Kept, false)]
+#[case::cut_of_the_current_scheme(CUT, 72, HashScheme::BCRYPT_12, Replaced, true)]
+#[case::cut_with_a_tail_where_bcrypt_is_current(CUT, 73, HashScheme::BCRYPT_12, Replaced, false)]
+fn a_hash_is_replaced_when_it_is_outdated_and_all_of_its_password_was_verified(
+    #[case] stored: StoredHash,
+    #[case] length: usize,
+    #[case] current: HashScheme,
+    #[case] legacy: LegacyHashes,
+    #[case] verdict: bool,
+) {
+    assert_eq!(stored.is_outdated(&password(length), current, legacy), verdict);
 }
 
 const CLASSIC: NewPasswordRules = NewPasswordRules {

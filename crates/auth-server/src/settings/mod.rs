@@ -20,7 +20,7 @@ use crate::http::cors::AllowedOrigins;
 use crate::http::tls::TlsFiles;
 use auth_domain::claims::Issuer;
 use auth_domain::device::DeviceSecret;
-use auth_domain::password::{HashScheme, NewPasswordRules, Pace, PasswordPolicy};
+use auth_domain::password::{HashScheme, LegacyHashes, NewPasswordRules, Pace, PasswordPolicy};
 use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
 use auth_domain::time::Seconds;
@@ -212,6 +212,8 @@ pub struct Passwords {
     pub policy: PasswordPolicy,
     /// How new ones are.
     pub scheme: HashScheme,
+    /// What becomes of bcrypt hashes at a sign-in.
+    pub legacy: LegacyHashes,
     /// How many at once; `None` is one less than there are CPU cores.
     pub threads: Option<NonZeroUsize>,
     /// How many more may wait.

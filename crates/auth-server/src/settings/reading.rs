@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use auth_domain::claims::Issuer;
 use auth_domain::device::DeviceSecret;
-use auth_domain::password::{HashScheme, PasswordPolicy};
+use auth_domain::password::{HashScheme, LegacyHashes, PasswordPolicy};
 use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
@@ -367,6 +367,7 @@ impl<'a> Reading<'a> {
 
     fn passwords(&mut self) -> Result<Passwords, Noted> {
         let scheme = self.value(Key::PasswordHash, values::one_of(SCHEMES));
+        let rehashes = self.value(Key::RehashLegacyPasswords, values::truth);
         let policy = self.value(Key::PasswordPolicy, values::one_of(POLICIES));
         let threads = self.optional(Key::HashingThreads, values::count(1..=64));
         let queue = self.value(Key::HashingQueue, values::count(1..=10_000));
@@ -384,6 +385,11 @@ impl<'a> Reading<'a> {
         Ok(Passwords {
             policy: policy?,
             scheme: scheme?,
+            legacy: if rehashes? {
+                LegacyHashes::Replaced
+            } else {
+                LegacyHashes::Kept
+            },
             threads: threads?.and_then(NonZeroUsize::new),
             queue: queue?,
             deadline: deadline?,

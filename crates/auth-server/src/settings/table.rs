@@ -263,6 +263,9 @@ settings! {
     PasswordHash "PASSWORD_HASH" Passwords Open Ready;
         takes "`argon2id` or `bcrypt`"; default Value("argon2id");
         "How new passwords are hashed. Hashes of the other kind go on working, and are replaced at the next sign-in."
+    RehashLegacyPasswords "REHASH_LEGACY_PASSWORDS" Passwords Open Ready;
+        takes "`true` or `false`"; default Value("true");
+        "Whether a sign-in replaces a bcrypt hash. `false` leaves those of the older service as they are, while it may have to take over again; new passwords are hashed by `PASSWORD_HASH` all the same."
     PasswordPolicy "PASSWORD_POLICY" Passwords Open Ready;
         takes "`classic` or `nist`"; default Value("classic");
         "What is asked of new passwords. `classic`: at least 8 characters, of four kinds. `nist`: at least 15 of any kind (SP 800-63B-4). Neither takes one that many people use, or the user's own name."

@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use auth_domain::password::HashScheme;
+use auth_domain::password::{HashScheme, LegacyHashes};
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
 use rstest::rstest;
 
@@ -77,6 +77,21 @@ fn a_secret_of_devices_that_is_none_is_refused_and_not_repeated() {
         );
         assert!(!complaint.contains(secret), "{complaint}");
     }
+}
+
+#[rstest]
+#[case(None, LegacyHashes::Replaced)]
+#[case(Some("true"), LegacyHashes::Replaced)]
+#[case(Some("false"), LegacyHashes::Kept)]
+fn bcrypt_hashes_give_way_unless_a_trial_asks_for_them(
+    #[case] given: Option<&str>,
+    #[case] expected: LegacyHashes,
+) {
+    let variables: Vec<_> = given
+        .map(|value| ("AUTH_SERVICE__REHASH_LEGACY_PASSWORDS", value))
+        .into_iter()
+        .collect();
+    assert_eq!(load(&variables).passwords.legacy, expected);
 }
 
 #[rstest]

@@ -67,7 +67,10 @@ async fn the_tokens_of_a_login_say_the_same_as_its_session() {
     assert_eq!(Timestamp::from(refresh.exp), second.plus(Seconds::new(2_592_000)));
     assert_eq!(access.sid, None);
     assert_ne!(access.jti, refresh.jti);
-    assert_eq!(bed.store.session(refresh.sid.unwrap()).unwrap().head, refresh.jti.hash());
+    assert_eq!(
+        bed.store.session(refresh.sid.unwrap()).unwrap().head,
+        refresh.jti.hash()
+    );
 }
 
 #[tokio::test]
