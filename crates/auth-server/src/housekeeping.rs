@@ -1,27 +1,36 @@
 //! Housekeeping: deletes what the store need not keep any more, in the background.
 //!
 //! Never at anybody's expense: a batch is small and a transaction of its own, and between two batches the writer
-//! belongs to the requests.
+//! belongs to the requests. Of several instances one does it at a time, by a lease (ADR 0021).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth_domain::ports::admin::AuditLog;
-use auth_domain::ports::{AccessTokens, Clock, Unavailable};
+use auth_domain::id::{InstanceId, RowId};
+use auth_domain::ports::admin::{AuditLog, Lease, Sweep, Swept, Upkeep};
+use auth_domain::ports::{AccessTokens, Clock, Random, Unavailable};
 use auth_domain::time::{Seconds, Timestamp};
 use auth_storage::Store;
+use tokio::time::Instant;
 
 use crate::settings::Housekeeping;
 use crate::telemetry;
 
 /// How long after the start the first run begins: the first requests have the machine to themselves.
 const FIRST_AFTER: Duration = Duration::from_secs(10);
-/// The most rows that one transaction deletes: one or two milliseconds of the writer's time.
-const BATCH: u32 = 500;
 /// How long the writer is left alone after a batch.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long the readers are, after a batch in which nothing was to be deleted.
+const PAUSE_AFTER_LOOKING: Duration = Duration::from_millis(10);
 /// How long a denial is kept after its end: a clock that is set back by less revives no token.
 const DENIALS_KEPT: Seconds = Seconds::new(86_400);
+/// The name of the lease.
+const LEASE: &str = "housekeeping";
+/// How long the lease lasts. It is prolonged each minute or batch, whichever is longer; so clocks of instances may
+/// differ by minutes before one takes it from another that works, and then both do what either may do.
+const LEASE_LASTS: Seconds = Seconds::new(300);
+/// How old a lease is when it is prolonged.
+const PROLONG_AFTER: Duration = Duration::from_mins(1);
 
 /// One kind of thing that is deleted when its time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,18 +39,48 @@ enum Chore {
     EndedDenials,
     /// Audit rows past their retention.
     OldAuditRows,
+    /// Refresh tokens that expired long ago.
+    ExpiredTokens,
+    /// Sessions whose last token did.
+    ExpiredSessions,
 }
 
 impl Chore {
-    const ALL: [Self; 2] = [Self::EndedDenials, Self::OldAuditRows];
+    const ALL: [Self; 4] = [
+        Self::EndedDenials,
+        Self::OldAuditRows,
+        Self::ExpiredTokens,
+        Self::ExpiredSessions,
+    ];
 
     /// Its name in metrics and logs.
     const fn as_str(self) -> &'static str {
         match self {
             Self::EndedDenials => "ended_denials",
             Self::OldAuditRows => "audit_rows",
+            Self::ExpiredTokens => "refresh_tokens",
+            Self::ExpiredSessions => "sessions",
         }
     }
+}
+
+/// What a batch has left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    /// Of what is kept in the order of time, what comes after this row.
+    After(Option<RowId>),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Run {
+    /// Everything was done.
+    Finished,
+    /// A chore failed and was put off.
+    Incomplete,
+    /// The lease is another's by now, or its fate unknown.
+    LeaseLost,
 }
 
 /// Does the chores.
@@ -49,16 +88,20 @@ impl Chore {
 pub struct Housekeeper {
     audit_log: Arc<dyn AuditLog>,
     access_tokens: Arc<dyn AccessTokens>,
+    upkeep: Arc<dyn Upkeep>,
     clock: Arc<dyn Clock>,
+    instance: InstanceId,
     settings: Housekeeping,
 }
 
 impl Housekeeper {
-    /// A housekeeper of a store.
-    pub fn new(store: &Store, clock: Arc<dyn Clock>, settings: Housekeeping) -> Self {
+    /// A housekeeper of a store, under a name of its own.
+    pub fn new(store: &Store, clock: Arc<dyn Clock>, random: &dyn Random, settings: Housekeeping) -> Self {
         Self {
             audit_log: Arc::clone(&store.audit_log),
             access_tokens: Arc::clone(&store.access_tokens),
+            upkeep: Arc::clone(&store.upkeep),
+            instance: InstanceId::generate(random, clock.now()),
             clock,
             settings,
         }
@@ -70,6 +113,7 @@ impl Housekeeper {
         for chore in Chore::ALL {
             telemetry::housekept(chore.as_str(), 0);
         }
+        telemetry::housekeeping_begins_or_ends(false);
         tokio::time::sleep(FIRST_AFTER).await;
         loop {
             self.run().await;
@@ -77,38 +121,88 @@ impl Housekeeper {
         }
     }
 
-    /// Does all chores once. One that fails is left for the next run, and the others are done.
+    /// Does all chores once, unless another instance is at it.
     async fn run(&self) {
-        let mut deleted = [0; Chore::ALL.len()];
-        for (chore, deleted) in Chore::ALL.into_iter().zip(&mut deleted) {
-            if let Err(outage) = self.finish(chore, deleted).await {
-                report(chore, &outage);
+        match self.take_lease().await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::debug!(
+                    event_type = "housekeeping",
+                    "another instance does the housekeeping"
+                );
+                return;
             }
+            Err(outage) => return report(None, &outage),
         }
-        let [ended_denials, audit_rows] = deleted;
-        if ended_denials > 0 || audit_rows > 0 {
-            tracing::info!(
-                event_type = "housekeeping",
-                ended_denials,
-                audit_rows,
-                "deleted what need not be kept any more"
-            );
+        telemetry::housekeeping_begins_or_ends(true);
+        let begun = Instant::now();
+        let run = self.do_chores().await;
+        if run != Run::LeaseLost
+            && let Err(outage) = self.upkeep.give_back_lease(self.lease()).await
+        {
+            report(None, &outage);
+        }
+        telemetry::housekeeping_begins_or_ends(false);
+        if run == Run::Finished {
+            telemetry::housekeeping_finished(self.clock.now(), begun.elapsed());
         }
     }
 
-    /// Deletes batch by batch until one is not full, and counts what is gone.
-    async fn finish(&self, chore: Chore, deleted: &mut u64) -> Result<(), Unavailable> {
+    /// Does one chore after the other. One that fails is left for the next run, and the others are done.
+    async fn do_chores(&self) -> Run {
+        let mut run = Run::Finished;
+        let mut deleted = [0; Chore::ALL.len()];
+        let mut prolonged = Instant::now();
+        for (chore, deleted) in Chore::ALL.into_iter().zip(&mut deleted) {
+            match self.finish(chore, deleted, &mut prolonged).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(
+                        event_type = "housekeeping",
+                        chore = chore.as_str(),
+                        "another instance has taken the housekeeping over"
+                    );
+                    run = Run::LeaseLost;
+                    break;
+                }
+                Err(outage) => {
+                    report(Some(chore), &outage);
+                    run = Run::Incomplete;
+                }
+            }
+        }
+        note(deleted);
+        run
+    }
+
+    /// Deletes batch by batch until nothing is left to do, and counts what is gone; `false` where the lease was lost
+    /// on the way.
+    async fn finish(
+        &self,
+        chore: Chore,
+        deleted: &mut u64,
+        prolonged: &mut Instant,
+    ) -> Result<bool, Unavailable> {
         let Some(before) = self.horizon(chore) else {
-            return Ok(());
+            return Ok(true);
         };
+        let mut after = None;
         loop {
-            let batch = self.delete(chore, before).await?;
+            if prolonged.elapsed() >= PROLONG_AFTER {
+                if !self.take_lease().await? {
+                    return Ok(false);
+                }
+                *prolonged = Instant::now();
+            }
+            let (batch, rest) = self.do_batch(chore, before, after).await?;
             *deleted += batch;
             telemetry::housekept(chore.as_str(), batch);
-            if batch < u64::from(BATCH) {
-                return Ok(());
+            match rest {
+                Rest::Nothing => return Ok(true),
+                Rest::After(place) => after = place,
             }
-            tokio::time::sleep(PAUSE).await;
+            let pause = if batch > 0 { PAUSE } else { PAUSE_AFTER_LOOKING };
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -117,24 +211,88 @@ impl Housekeeper {
         let kept = match chore {
             Chore::EndedDenials => Some(DENIALS_KEPT),
             Chore::OldAuditRows => self.settings.audit_retention,
+            Chore::ExpiredTokens | Chore::ExpiredSessions => Some(self.settings.expired_tokens_kept),
         };
         kept.map(|kept| self.clock.now().minus(kept))
     }
 
-    async fn delete(&self, chore: Chore, before: Timestamp) -> Result<u64, Unavailable> {
+    /// Deletes a batch; says how much that was and what is left.
+    async fn do_batch(
+        &self,
+        chore: Chore,
+        before: Timestamp,
+        after: Option<RowId>,
+    ) -> Result<(u64, Rest), Unavailable> {
+        let batch = self.settings.batch;
+        let sweep = Sweep {
+            after,
+            expired_before: before,
+            at_most: batch,
+        };
         match chore {
-            Chore::EndedDenials => self.access_tokens.forget_denials(before, BATCH).await,
-            Chore::OldAuditRows => self.audit_log.trim(before, BATCH).await,
+            Chore::EndedDenials => self
+                .access_tokens
+                .forget_denials(before, batch)
+                .await
+                .map(|deleted| self.of_deleted(deleted)),
+            Chore::OldAuditRows => self
+                .audit_log
+                .trim(before, batch)
+                .await
+                .map(|deleted| self.of_deleted(deleted)),
+            Chore::ExpiredTokens => self.upkeep.sweep_tokens(sweep).await.map(of_swept),
+            Chore::ExpiredSessions => self.upkeep.sweep_sessions(sweep).await.map(of_swept),
         }
+    }
+
+    /// Where only what is to go is looked for, a batch that is not full is the last.
+    fn of_deleted(&self, deleted: u64) -> (u64, Rest) {
+        if deleted < u64::from(self.settings.batch) {
+            (deleted, Rest::Nothing)
+        } else {
+            (deleted, Rest::After(None))
+        }
+    }
+
+    fn lease(&self) -> Lease {
+        Lease {
+            name: LEASE,
+            holder: self.instance,
+            until: self.clock.now().plus(LEASE_LASTS),
+        }
+    }
+
+    /// Takes the lease, or prolongs it.
+    async fn take_lease(&self) -> Result<bool, Unavailable> {
+        self.upkeep.take_lease(self.lease(), self.clock.now()).await
     }
 }
 
-fn report(chore: Chore, outage: &Unavailable) {
+fn of_swept(swept: Swept) -> (u64, Rest) {
+    let rest = swept.next.map_or(Rest::Nothing, |place| Rest::After(Some(place)));
+    (swept.deleted, rest)
+}
+
+fn note(deleted: [u64; Chore::ALL.len()]) {
+    let [ended_denials, audit_rows, refresh_tokens, sessions] = deleted;
+    if deleted.iter().any(|count| *count > 0) {
+        tracing::info!(
+            event_type = "housekeeping",
+            ended_denials,
+            audit_rows,
+            refresh_tokens,
+            sessions,
+            "deleted what need not be kept any more"
+        );
+    }
+}
+
+fn report(chore: Option<Chore>, outage: &Unavailable) {
     tracing::error!(
         event_type = "unavailable",
         operation = outage.what,
         cause = %outage.source,
-        chore = chore.as_str(),
+        chore = chore.map(Chore::as_str),
         "housekeeping is put off until its next run"
     );
 }
@@ -142,7 +300,8 @@ fn report(chore: Chore, outage: &Unavailable) {
 #[cfg(test)]
 mod tests {
     use auth_domain::audit::AuditEvent;
-    use auth_domain::ports::{AuditTrail as _, Denial};
+    use auth_domain::id::SessionId;
+    use auth_domain::ports::{AuditTrail as _, Denial, Sessions as _};
     use auth_testkit::build;
     use auth_testkit::clock::{MockClock, START};
     use auth_testkit::fake::FakeStore;
@@ -150,19 +309,30 @@ mod tests {
     use super::*;
 
     const DAY: u32 = 86_400;
+    /// What a run asks of the store beside the audit trail, where nothing is to be done: for the lease, once for each
+    /// other chore, and to give the lease back.
+    const OTHER_CALLS: u64 = 5;
 
     fn at(seconds: u32) -> Timestamp {
         START.plus(Seconds::new(seconds))
+    }
+
+    fn instance(text: &str) -> InstanceId {
+        InstanceId::from_uuid(build::uuid(text))
     }
 
     fn housekeeper(store: &FakeStore, clock: &MockClock, audit_retention: Option<Seconds>) -> Housekeeper {
         Housekeeper {
             audit_log: Arc::new(store.clone()),
             access_tokens: Arc::new(store.clone()),
+            upkeep: Arc::new(store.clone()),
             clock: Arc::new(clock.clone()),
+            instance: instance("one"),
             settings: Housekeeping {
                 audit_retention,
+                expired_tokens_kept: Seconds::new(7 * DAY),
                 interval: Duration::from_hours(1),
+                batch: 500,
             },
         }
     }
@@ -182,14 +352,14 @@ mod tests {
         let store = store(1_300).await;
         let clock = MockClock::at(at(DAY + 1_200));
         let calls = store.outage.calls();
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         housekeeper(&store, &clock, Some(Seconds::new(DAY))).run().await;
         let left: Vec<_> = store.audit_trail().iter().map(|row| row.at).collect();
         assert_eq!((left.len(), left.first()), (100, Some(&at(1_200))));
         assert_eq!(
             store.outage.calls() - calls,
-            1 + 3,
-            "one call for no denials, three batches"
+            OTHER_CALLS + 3,
+            "three batches of audit rows"
         );
         assert_eq!(
             begun.elapsed(),
@@ -236,13 +406,154 @@ mod tests {
         housekeeper.run().await;
         assert_eq!(store.audit_trail().len(), 3);
         store.outage.end();
-        store.outage.fail_nth(1);
+        store.outage.fail_nth(2);
         housekeeper.run().await;
         assert_eq!(
             store.audit_trail().len(),
             0,
             "the first chore failed, the second did not"
         );
+    }
+
+    /// Signs alice in so many seconds after the start, by a token that expires at the given one.
+    async fn sign_in(store: &FakeStore, text: &str, issued: u32, expires: u32) -> SessionId {
+        let (user, client) = (build::user(build::ALICE), build::flutter_client());
+        let mut session = build::new_session(text, &user, &client);
+        session.first.issued_at = at(issued);
+        session.first.expires_at = at(expires);
+        let id = session.id;
+        let audit = build::audit(text, AuditEvent::PasswordChange {});
+        store.open(session, audit).await.unwrap();
+        id
+    }
+
+    fn inhabited() -> FakeStore {
+        let store = FakeStore::default();
+        store.put_user(build::user(build::ALICE));
+        store.put_client(build::flutter_client());
+        store
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokens_and_sessions_go_seven_days_after_they_expired() {
+        let store = inhabited();
+        let old = sign_in(&store, "old", 0, 100).await;
+        let young = sign_in(&store, "young", 1, 101).await;
+        let clock = MockClock::at(at(100 + 7 * DAY));
+        let housekeeper = housekeeper(&store, &clock, None);
+        housekeeper.run().await;
+        assert!(store.session(old).is_some(), "not at the moment itself");
+        clock.set(at(101 + 7 * DAY));
+        housekeeper.run().await;
+        assert_eq!((store.session(old), store.history(old).len()), (None, 0));
+        assert_eq!(store.history(young).len(), 1);
+        assert!(store.session(young).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_table_is_swept_in_batches_and_the_writer_left_alone_only_after_deletions() {
+        let store = inhabited();
+        for second in 0..1_200 {
+            // The first batch is all old, the second has nothing to delete, the third is both.
+            let expires = if (500..1_100).contains(&second) {
+                30 * DAY
+            } else {
+                2_000
+            };
+            sign_in(&store, &second.to_string(), second, expires).await;
+        }
+        let clock = MockClock::at(at(2_001 + 7 * DAY));
+        let begun = Instant::now();
+        let mut one = housekeeper(&store, &clock, None);
+        one.settings.audit_retention = None;
+        one.run().await;
+        let each = PAUSE + PAUSE_AFTER_LOOKING;
+        assert_eq!(begun.elapsed(), each * 2, "for tokens, and again for sessions");
+        let left =
+            (0..1_200).filter(|second| store.session(build::session_id(&second.to_string())).is_some());
+        assert_eq!(left.collect::<Vec<_>>(), (500..1_100).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_another_instance_does_it_nothing_is_done() {
+        let store = store(3).await;
+        let clock = MockClock::at(at(2 * DAY));
+        let housekeeper = housekeeper(&store, &clock, Some(Seconds::new(DAY)));
+        let others = |until| Lease {
+            name: LEASE,
+            holder: instance("other"),
+            until,
+        };
+        let taken = store.take_lease(others(at(2 * DAY + 60)), at(2 * DAY)).await;
+        assert!(taken.unwrap());
+        let calls = store.outage.calls();
+        housekeeper.run().await;
+        assert_eq!(store.audit_trail().len(), 3);
+        assert_eq!(store.outage.calls() - calls, 1, "it only asked for the lease");
+        clock.set(at(2 * DAY + 61));
+        housekeeper.run().await;
+        assert_eq!(store.audit_trail().len(), 0, "the other must be gone");
+        let taken = store.take_lease(others(at(3 * DAY)), clock.now()).await;
+        assert!(taken.unwrap(), "it was given back when all was done");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_lost_the_lease_stops() {
+        let store = store(6_000).await;
+        let clock = MockClock::at(at(2 * DAY));
+        let mut slow = housekeeper(&store, &clock, Some(Seconds::new(DAY)));
+        slow.settings.batch = 5;
+        let working = tokio::spawn(async move { slow.run().await });
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let left = store.audit_trail().len();
+        assert!((1..6_000).contains(&left), "it is at work: {left}");
+        // The clocks differ by more than the lease lasts.
+        let now = at(3 * DAY);
+        let others = Lease {
+            name: LEASE,
+            holder: instance("other"),
+            until: at(4 * DAY),
+        };
+        assert!(store.take_lease(others, now).await.unwrap());
+        working.await.unwrap();
+        let left = store.audit_trail().len();
+        assert!((1..6_000).contains(&left), "it did not finish: {left}");
+        assert!(
+            !store
+                .take_lease(
+                    Lease {
+                        holder: instance("third"),
+                        ..others
+                    },
+                    now
+                )
+                .await
+                .unwrap()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_works_for_long_keeps_the_lease() {
+        let store = store(6_000).await;
+        let clock = MockClock::at(at(2 * DAY));
+        let mut slow = housekeeper(&store, &clock, Some(Seconds::new(DAY)));
+        slow.settings.batch = 1;
+        let working = tokio::spawn(async move { slow.run().await });
+        for minute in 1..=9 {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            clock.set(at(2 * DAY + 60 * minute));
+            let lease = Lease {
+                name: LEASE,
+                holder: instance("other"),
+                until: at(4 * DAY),
+            };
+            assert!(
+                !store.take_lease(lease, clock.now()).await.unwrap(),
+                "minute {minute}"
+            );
+        }
+        working.await.unwrap();
+        assert_eq!(store.audit_trail().len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -261,12 +572,12 @@ mod tests {
         ];
         for (passed, runs) in moments {
             tokio::time::sleep(passed).await;
-            assert_eq!(store.outage.calls() - calls, 2 * runs, "two chores a run");
+            assert_eq!(store.outage.calls() - calls, (OTHER_CALLS + 1) * runs);
         }
         tending.abort();
         assert!(tending.await.unwrap_err().is_cancelled());
         tokio::time::sleep(Duration::from_hours(10)).await;
-        assert_eq!(store.outage.calls() - calls, 6);
+        assert_eq!(store.outage.calls() - calls, (OTHER_CALLS + 1) * 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -281,6 +592,14 @@ mod tests {
         for line in [
             "auth_housekeeping_deleted_total{what=\"audit_rows\"} 3",
             "auth_housekeeping_deleted_total{what=\"ended_denials\"} 0",
+            "auth_housekeeping_deleted_total{what=\"refresh_tokens\"} 0",
+            "auth_housekeeping_deleted_total{what=\"sessions\"} 0",
+            "auth_housekeeping_active 0",
+            "auth_housekeeping_duration_seconds 0",
+            &format!(
+                "auth_housekeeping_finished_timestamp_seconds {}",
+                at(2 * DAY).unix_seconds()
+            ),
         ] {
             assert!(text.lines().any(|found| found == line), "{text}");
         }

@@ -10,6 +10,7 @@ use auth_domain::introspection::Introspection;
 use auth_domain::ports::Unavailable;
 use auth_domain::refusal::{GrantFault, Refusal};
 use auth_domain::revocation::Revoked;
+use auth_domain::time::Timestamp;
 use auth_domain::token_service::{Answer, Facts, Outcome, RotationResult};
 use auth_password::HashingFigures;
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
@@ -263,6 +264,21 @@ pub fn hashing(figures: HashingFigures) {
 /// Records how many things of a kind housekeeping has deleted.
 pub fn housekept(what: &'static str, deleted: u64) {
     metrics::counter!(meters::HOUSEKEEPING_DELETED, "what" => what).increment(deleted);
+}
+
+/// Publishes whether this instance is the one that does the housekeeping.
+pub fn housekeeping_begins_or_ends(is_active: bool) {
+    metrics::gauge!(meters::HOUSEKEEPING_ACTIVE).set(f64::from(u8::from(is_active)));
+}
+
+/// Publishes when all of the housekeeping was done, and how long it took.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact for the next hundred million years"
+)]
+pub fn housekeeping_finished(at: Timestamp, took: Duration) {
+    metrics::gauge!(meters::HOUSEKEEPING_FINISHED_AT).set(at.unix_seconds() as f64);
+    metrics::gauge!(meters::HOUSEKEEPING_TOOK).set(took.as_secs_f64());
 }
 
 /// Publishes when the certificate that is shown ends, in seconds since 1970.

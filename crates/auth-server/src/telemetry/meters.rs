@@ -28,6 +28,9 @@ pub(super) const HASHING_PENDING: &str = "auth_password_hashing_pending";
 pub(super) const PAST_THE_FLOOR: &str = "auth_failed_logins_past_floor_total";
 pub(super) const PANICS: &str = "auth_http_panics_total";
 pub(super) const HOUSEKEEPING_DELETED: &str = "auth_housekeeping_deleted_total";
+pub(super) const HOUSEKEEPING_ACTIVE: &str = "auth_housekeeping_active";
+pub(super) const HOUSEKEEPING_FINISHED_AT: &str = "auth_housekeeping_finished_timestamp_seconds";
+pub(super) const HOUSEKEEPING_TOOK: &str = "auth_housekeeping_duration_seconds";
 pub(super) const LOG_LINES_DROPPED: &str = "auth_log_lines_dropped_total";
 pub(super) const CONNECTIONS_REFUSED: &str = "auth_http_connections_refused_total";
 pub(super) const CONNECTIONS_CUT: &str = "auth_http_connections_cut_total";
@@ -106,9 +109,6 @@ fn describe() {
         "Requests judged by the counters in the process, since Redis was away."
     );
     metrics::describe_counter!(
-        HASHING_JOBS,
-        "Passwords to be hashed: computed, dropped since nobody waited any more, late, refused at once."
-    metrics::describe_counter!(
         CACHE_LOOKUPS,
         "Clients looked for: found in the cache, found in the database, known to neither; absent without a cache."
     );
@@ -120,6 +120,9 @@ fn describe() {
         CACHE_SUBSCRIBED,
         "Whether changes of clients are heard of through Redis: 1 or 0; absent without a cache or a Redis."
     );
+    metrics::describe_counter!(
+        HASHING_JOBS,
+        "Passwords to be hashed: computed, dropped since nobody waited any more, late, refused at once."
     );
     metrics::describe_gauge!(HASHING_PENDING, "Passwords waiting to be hashed or being hashed.");
     metrics::describe_counter!(
@@ -127,10 +130,7 @@ fn describe() {
         "Failed sign-ins that took longer than FAILED_LOGIN_FLOOR: their time may tell what was looked at."
     );
     metrics::describe_counter!(PANICS, "Panics caught on their way out of a handler.");
-    metrics::describe_counter!(
-        HOUSEKEEPING_DELETED,
-        "Rows deleted because they need not be kept any more, by kind."
-    );
+    describe_housekeeping();
     metrics::describe_counter!(
         LOG_LINES_DROPPED,
         "Log lines dropped because their writer was behind."
@@ -173,6 +173,32 @@ fn describe() {
     metrics::gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
+fn describe_housekeeping() {
+    metrics::describe_counter!(
+        HOUSEKEEPING_DELETED,
+        "Rows deleted because they need not be kept any more, by kind."
+    );
+    metrics::describe_gauge!(
+        HOUSEKEEPING_ACTIVE,
+        "Whether this instance is the one that does the housekeeping now: 1 or 0."
+    );
+    metrics::describe_gauge!(
+        HOUSEKEEPING_FINISHED_AT,
+        "When this instance last did all of the housekeeping, in seconds since 1970; absent until it has."
+    );
+    metrics::describe_gauge!(HOUSEKEEPING_TOOK, "How many seconds that took.");
+}
+
+/// Makes the cache's counters before they first count: a rate needs two points.
+pub(super) fn begin_cache() {
+    for lookup in CacheLookup::ALL {
+        metrics::counter!(CACHE_LOOKUPS, "result" => lookup.as_str()).increment(0);
+    }
+    for why in Invalidation::ALL {
+        metrics::counter!(CACHE_INVALIDATIONS, "reason" => why.as_str()).increment(0);
+    }
+}
+
 /// The statuses this server answers by, as labels.
 pub(super) const fn status_label(status: u16) -> &'static str {
     match status {
@@ -185,13 +211,3 @@ pub(super) const fn status_label(status: u16) -> &'static str {
         _ => "other",
     }
 }
-/// Makes the cache's counters before they first count: a rate needs two points.
-pub(super) fn begin_cache() {
-    for lookup in CacheLookup::ALL {
-        metrics::counter!(CACHE_LOOKUPS, "result" => lookup.as_str()).increment(0);
-    }
-    for why in Invalidation::ALL {
-        metrics::counter!(CACHE_INVALIDATIONS, "reason" => why.as_str()).increment(0);
-    }
-}
-

@@ -26,14 +26,17 @@ impl Upkeep for FakeStore {
 
     async fn sweep_sessions(&self, sweep: Sweep) -> Result<Swept, Unavailable> {
         self.call("sweep sessions", |state| {
-            let mut ids: Vec<_> = state.sessions.keys().copied().collect();
-            ids.sort();
-            let times = ids.iter().filter_map(|id| state.sessions.get(id));
-            let times: Vec<_> = times
-                .map(|session| (session.created_at, session.expires_at))
+            let sessions = state.sessions.iter();
+            let mut sessions: Vec<_> = sessions
+                .map(|(id, session)| (session.created_at, session.expires_at, *id))
+                .collect();
+            sessions.sort();
+            let times: Vec<_> = sessions
+                .iter()
+                .map(|(made, expires, _)| (*made, *expires))
                 .collect();
             let (gone, swept) = part(&times, &sweep);
-            for id in gone.iter().filter_map(|index| ids.get(*index)) {
+            for (_, _, id) in gone.iter().filter_map(|index| sessions.get(*index)) {
                 state.sessions.remove(id);
                 state.legacy_tokens.retain(|_, session| session != id);
             }
