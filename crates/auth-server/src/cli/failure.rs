@@ -53,6 +53,11 @@ impl Failure {
         Self::refused(format!("{operation}: {}", causes(error)))
     }
 
+    /// An error that says by itself what could not be done, with all its causes in one line.
+    pub(super) fn from_error(error: &dyn Error) -> Self {
+        Self::refused(causes(error))
+    }
+
     /// With what to do about it.
     #[must_use]
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {

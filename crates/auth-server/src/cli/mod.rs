@@ -1,10 +1,11 @@
 //! The command line: parses, calls one use case, prints.
 //!
 //! Exit codes: 0 where all went well; 1 where a command was refused, or answered by no; 2 where the command line or
-//! a setting is wrong. No secret is ever taken from an argument.
+//! a setting is wrong; 3 where another program has to do it, which is named. No secret is ever taken from an argument.
 
 mod ask;
 mod audit;
+mod backup;
 mod client;
 mod config;
 mod desk;
@@ -13,6 +14,7 @@ mod health;
 mod keys;
 mod migrate;
 mod output;
+mod restore;
 mod revoke;
 mod serve;
 mod token;
@@ -32,7 +34,8 @@ use crate::settings::{Flag, Key, Problem, Secrecy, Settings, Sources};
 
 const HELP: &str = "Start with `auth-service serve`: it needs no setting, and says how to get a first token.
 Settings come from AUTH_SERVICE__… variables or a TOML file: `auth-service config reference` lists them.
-Exit codes: 0 done; 1 refused, or answered by no; 2 the command line or a setting is wrong.
+Exit codes: 0 done; 1 refused, or answered by no; 2 the command line or a setting is wrong;
+3 nothing was done: another program does it, and is named.
 With --json the answer is one JSON value on standard output; a failure is {\"error\", \"advice\"} on standard error, with
 \"problems\" where settings are wrong.";
 
@@ -85,6 +88,12 @@ enum Command {
     /// Read the audit trail
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Copy the database to a file, while the server runs
+    #[command(after_help = backup::BESIDE)]
+    Backup(backup::BackupArguments),
+    /// Put a backup in the place of the database, while no server runs
+    #[command(after_help = restore::LOST)]
+    Restore(restore::RestoreArguments),
     /// Check and list settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -108,6 +117,7 @@ pub fn main() -> ExitCode {
             match report.ending {
                 Ending::Good => ExitCode::SUCCESS,
                 Ending::Bad => ExitCode::from(1),
+                Ending::Elsewhere => ExitCode::from(3),
             }
         }
         Err(failure) => failed(&failure, json),
@@ -155,6 +165,8 @@ fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
         Command::Keys(command) => wait_for(keys::run(command, &settings()?)),
         Command::Token(command) => wait_for(token::run(command, &settings()?)),
         Command::Audit(command) => block_on(audit::run(command, &settings()?, line.common.json)),
+        Command::Backup(arguments) => backup::run(&arguments, &settings()?).map(Some),
+        Command::Restore(arguments) => restore::run(&arguments, &settings()?).map(Some),
         Command::Config(command) => config::run(&command, &sources).map(Some),
         Command::Health(arguments) => health::run(&arguments, &settings()?).map(Some),
         Command::Openapi => openapi().map(Some),

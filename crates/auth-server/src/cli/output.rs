@@ -35,6 +35,8 @@ pub(super) enum Ending {
     Good,
     /// 1: the question was answered, by no.
     Bad,
+    /// 3: nothing was done, since it is for another program to do, which is named.
+    Elsewhere,
 }
 
 impl Report {
