@@ -11,14 +11,15 @@ use std::time::Duration;
 use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::context::RequestContext;
 use auth_domain::id::{ClientId, RowId, UserId};
-use auth_domain::ports::{Clock, Random, StoreReadiness, Throttle, Unavailable};
+use auth_domain::ports::{Clients, Clock, Random, StoreReadiness, Throttle, Unavailable};
 use auth_domain::time::Seconds;
 use auth_domain::token_service::{Policy, Ports, TokenService};
 use auth_jwt::{DirectorySettings, KeyDescription, KeyError, KeyRing, KeySource};
 use auth_password::{HashingPool, HashingSettings};
-use auth_redis::RedisThrottle;
+use auth_redis::{Announcements, RedisThrottle};
 use auth_storage::{Migrations, OpenError, Store, StoreOptions};
 
+use crate::clients::{CachedClients, ClientNews};
 use crate::devices::{self, DeviceFault};
 use crate::http::connections::ConnectionLimits;
 use crate::http::tls::{Certificates, TlsFault};
@@ -34,6 +35,10 @@ const KEY_SET_LIFETIME: Seconds = Seconds::new(3_600);
 const HASHING_RETRY_AFTER: Seconds = Seconds::new(1);
 /// How often the key directory is looked at.
 const KEY_TICK: Duration = Duration::from_secs(5);
+
+/// How long Redis may take to be told of a change, or to show that it is still there to tell of one: no request waits
+/// for either.
+const ANNOUNCEMENT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Why the server can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -149,8 +154,13 @@ impl Application {
         }
         let keys = open_keys(settings, Arc::clone(&world.clock))?;
         let hashing = Arc::new(start_hashing(settings, &world.random)?);
-        let redis = share_counters(settings, &world).await?;
-        let services = services(settings, &store, &keys, &hashing, redis, &world)?;
+        let (clients, news) = remember_clients(settings, &store, &world)?;
+        let shared = Shared {
+            counters: share_counters(settings, &world).await?,
+            clients,
+            news,
+        };
+        let services = services(settings, &store, &keys, &hashing, shared, &world)?;
         Ok(Self {
             services,
             store,
@@ -161,21 +171,28 @@ impl Application {
     }
 }
 
+/// What this instance has in common with others.
+struct Shared {
+    counters: Option<SharedThrottle>,
+    clients: Arc<dyn Clients>,
+    news: Option<ClientNews>,
+}
+
 fn services(
     settings: &Settings,
     store: &Store,
     keys: &KeyRing,
     hashing: &Arc<HashingPool>,
-    redis: Option<SharedThrottle>,
+    shared: Shared,
     world: &World,
 ) -> Result<Services, DeviceFault> {
     let signer = Arc::new(keys.clone());
-    let throttle: Arc<dyn Throttle> = match &redis {
+    let throttle: Arc<dyn Throttle> = match &shared.counters {
         Some(shared) => Arc::new(shared.clone()),
         None => Arc::new(InProcessThrottle::default()),
     };
     let ports = Ports {
-        clients: Arc::clone(&store.clients),
+        clients: shared.clients,
         users: Arc::clone(&store.users),
         sessions: Arc::clone(&store.sessions),
         access_tokens: Arc::clone(&store.access_tokens),
@@ -197,17 +214,28 @@ fn services(
         tokens: TokenService::new(ports, policy),
         signer,
         store: Arc::clone(&store.probe),
-        redis,
+        redis: shared.counters,
+        news: shared.news.clone(),
         clock: Arc::clone(&world.clock),
         random: Arc::clone(&world.random),
         pace: settings.passwords.pace(),
-        gauges: gauges(hashing),
+        gauges: gauges(settings, hashing, shared.news),
     })
 }
 
-fn gauges(hashing: &Arc<HashingPool>) -> Arc<dyn Fn() + Send + Sync> {
+fn gauges(
+    settings: &Settings,
+    hashing: &Arc<HashingPool>,
+    news: Option<ClientNews>,
+) -> Arc<dyn Fn() + Send + Sync> {
     let hashing = Arc::clone(hashing);
-    Arc::new(move || telemetry::hashing(hashing.figures()))
+    let remembers_clients = settings.database.client_cache.is_some();
+    Arc::new(move || {
+        telemetry::hashing(hashing.figures());
+        if remembers_clients {
+            telemetry::client_cache(news.as_ref().map(ClientNews::is_heard));
+        }
+    })
 }
 
 /// Takes up the Redis of the settings, if there is one; where it is away, the counters begin in the process.
@@ -219,6 +247,30 @@ async fn share_counters(settings: &Settings, world: &World) -> Result<Option<Sha
     let clock = Arc::clone(&world.clock);
     let shared = SharedThrottle::start(redis, InProcessThrottle::default(), clock, &*world.random).await;
     Ok(Some(shared))
+}
+
+/// The clients of the store, remembered where the settings say so; and, where there is a Redis, what is heard of their
+/// changes.
+fn remember_clients(
+    settings: &Settings,
+    store: &Store,
+    world: &World,
+) -> Result<(Arc<dyn Clients>, Option<ClientNews>), Unavailable> {
+    let Some(lifetime) = settings.database.client_cache else {
+        return Ok((Arc::clone(&store.clients), None));
+    };
+    let cache = CachedClients::around(Arc::clone(&store.clients), Arc::clone(&world.clock), lifetime);
+    let announcements = settings.redis.as_ref().map(announcements).transpose()?;
+    let news = announcements.map(|announcements| ClientNews::new(announcements, cache.clone()));
+    Ok((Arc::new(cache), news))
+}
+
+/// Where changes of clients are told and heard of.
+///
+/// # Errors
+/// Where the address can't be used.
+pub fn announcements(redis: &Redis) -> Result<Announcements, Unavailable> {
+    Announcements::new(redis.url.clone(), ANNOUNCEMENT_LIMIT)
 }
 
 /// How the server is reached.

@@ -176,7 +176,6 @@ pub fn judged_without_redis() {
     metrics::counter!(meters::REDIS_FALLBACKS).increment(1);
 }
 
-/// Records that a refusal took longer than the time that was to hide what it took.
 /// What came of looking for a client in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheLookup {
@@ -223,9 +222,12 @@ impl Invalidation {
     }
 }
 
-/// Publishes that there is a cache of clients, before it is asked for the first.
-pub fn client_cache() {
+/// Publishes that clients are remembered, and whether changes of them are heard of, where there is a Redis.
+pub fn client_cache(is_told: Option<bool>) {
     meters::begin_cache();
+    if let Some(is_told) = is_told {
+        metrics::gauge!(meters::CACHE_SUBSCRIBED).set(f64::from(u8::from(is_told)));
+    }
 }
 
 /// Records what came of looking for a client in the cache.
@@ -238,11 +240,7 @@ pub fn cache_invalidated(why: Invalidation) {
     metrics::counter!(meters::CACHE_INVALIDATIONS, "reason" => why.as_str()).increment(1);
 }
 
-/// Publishes whether changes of clients are heard of.
-pub fn client_news(is_heard: bool) {
-    metrics::gauge!(meters::CACHE_SUBSCRIBED).set(if is_heard { 1.0 } else { 0.0 });
-}
-
+/// Records that a refusal took longer than the time that was to hide what it took.
 pub fn answered_past_the_floor() {
     metrics::counter!(meters::PAST_THE_FLOOR).increment(1);
 }

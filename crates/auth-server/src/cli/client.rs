@@ -15,6 +15,7 @@ use auth_domain::time::Seconds;
 use clap::{ArgAction, Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::announce;
 use super::ask::Consent;
 use super::desk::Desk;
 use super::failure::Failure;
@@ -135,14 +136,16 @@ pub(super) async fn run(command: ClientCommand, settings: &Settings) -> Result<R
         ClientCommand::Create(arguments) => create(&desk, settings, arguments).await,
         ClientCommand::List => list(&desk).await,
         ClientCommand::Show(which) => find(&desk, &which).await.map(|client| shown(&client)),
-        ClientCommand::RotateSecret(which) => rotate_secret(&desk, &which).await,
-        ClientCommand::Update { which, name, terms } => update(&desk, &which, name, terms).await,
-        ClientCommand::Disable { which, consent } => disable(&desk, &which, &consent).await,
-        ClientCommand::Enable(which) => change(&desk, &which, ClientChange::Enable, "enabled").await,
+        ClientCommand::RotateSecret(which) => rotate_secret(&desk, settings, &which).await,
+        ClientCommand::Update { which, name, terms } => update(&desk, settings, &which, name, terms).await,
+        ClientCommand::Disable { which, consent } => disable(&desk, settings, &which, &consent).await,
+        ClientCommand::Enable(which) => {
+            change(&desk, settings, &which, ClientChange::Enable, "enabled").await
+        }
         ClientCommand::Delete { which, consent } => {
             find(&desk, &which).await?;
             consent.obtain(&format!("Delete client {} for good?", which.client_id))?;
-            change(&desk, &which, ClientChange::Delete, "deleted").await
+            change(&desk, settings, &which, ClientChange::Delete, "deleted").await
         }
     }
 }
@@ -180,7 +183,10 @@ async fn create(desk: &Desk, settings: &Settings, arguments: CreateArguments) ->
     };
     let audit = desk.audit(event, None, Some(client.client_id.clone()));
     match desk.store.client_directory.create(client.clone(), audit).await? {
-        ClientCreated::Created => Ok(with_secret(&client, "created", secret.as_ref())),
+        ClientCreated::Created => {
+            announce::client_created(settings, &client.client_id).await;
+            Ok(with_secret(&client, "created", secret.as_ref()))
+        }
         ClientCreated::Taken => Err(Failure::refused(format!(
             "there is a client {} already",
             client.client_id
@@ -239,28 +245,40 @@ fn check(client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn update(desk: &Desk, which: &Which, name: Option<String>, terms: Terms) -> Result<Report, Failure> {
+async fn update(
+    desk: &Desk,
+    settings: &Settings,
+    which: &Which,
+    name: Option<String>,
+    terms: Terms,
+) -> Result<Report, Failure> {
     let mut client = find(desk, which).await?;
     if let Some(name) = name {
         client.name = name;
     }
     terms.apply(&mut client);
     check(&client)?;
-    change(desk, which, ClientChange::Update(Box::new(client)), "changed").await?;
+    let new = ClientChange::Update(Box::new(client));
+    change(desk, settings, which, new, "changed").await?;
     find(desk, which).await.map(|client| shown(&client))
 }
 
-async fn disable(desk: &Desk, which: &Which, consent: &Consent) -> Result<Report, Failure> {
+async fn disable(
+    desk: &Desk,
+    settings: &Settings,
+    which: &Which,
+    consent: &Consent,
+) -> Result<Report, Failure> {
     find(desk, which).await?;
     consent.obtain(&format!(
         "Switch client {} off and end every session of it?",
         which.client_id
     ))?;
     let done = "disabled; every session of it has ended";
-    change(desk, which, ClientChange::Disable, done).await
+    change(desk, settings, which, ClientChange::Disable, done).await
 }
 
-async fn rotate_secret(desk: &Desk, which: &Which) -> Result<Report, Failure> {
+async fn rotate_secret(desk: &Desk, settings: &Settings, which: &Which) -> Result<Report, Failure> {
     let client = find(desk, which).await?;
     if !client.authentication.is_confidential() {
         return Err(Failure::refused(format!(
@@ -270,11 +288,18 @@ async fn rotate_secret(desk: &Desk, which: &Which) -> Result<Report, Failure> {
     }
     let secret = ClientSecret::generate(desk.random());
     let new = ClientChange::RotateSecret(ClientSecretHash::of(&secret));
-    change(desk, which, new, "").await?;
+    change(desk, settings, which, new, "").await?;
     Ok(with_secret(&client, "has a new secret", Some(&secret)))
 }
 
-async fn change(desk: &Desk, which: &Which, change: ClientChange, done: &str) -> Result<Report, Failure> {
+/// Makes a change, and tells running servers of it once it is committed, or may be: after an outage nobody knows.
+async fn change(
+    desk: &Desk,
+    settings: &Settings,
+    which: &Which,
+    change: ClientChange,
+    done: &str,
+) -> Result<Report, Failure> {
     let client_id = &which.client_id;
     let event = match &change {
         ClientChange::RotateSecret(_) => AuditEvent::ClientSecretRotated {},
@@ -284,12 +309,12 @@ async fn change(desk: &Desk, which: &Which, change: ClientChange, done: &str) ->
         ClientChange::Delete => AuditEvent::ClientDeleted {},
     };
     let audit = desk.audit(event, None, Some(client_id.clone()));
-    match desk
-        .store
-        .client_directory
-        .change(client_id, change, desk.now(), audit)
-        .await?
-    {
+    let directory = &desk.store.client_directory;
+    let changed = directory.change(client_id, change, desk.now(), audit).await;
+    if !matches!(changed, Ok(Changed::NotFound | Changed::Overtaken)) {
+        announce::client_changed(settings, client_id).await;
+    }
+    match changed? {
         Changed::Changed => Ok(Report::new(
             format!("Client {client_id} {done}."),
             json!({ "client_id": client_id, "done": done }),

@@ -3,6 +3,7 @@
 //! Exit codes: 0 where all went well; 1 where a command was refused, or answered by no; 2 where the command line or
 //! a setting is wrong; 3 where another program has to do it, which is named. No secret is ever taken from an argument.
 
+mod announce;
 mod ask;
 mod audit;
 mod backup;

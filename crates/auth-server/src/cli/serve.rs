@@ -147,6 +147,7 @@ fn start_background(
             .clone()
             .map(|redis| spawn(redis.follow())),
     );
+    tasks.extend(application.services.news.clone().map(|news| spawn(news.follow())));
     tasks.extend(
         certificates.map(|(certificates, reload)| spawn(Renewal::of(certificates, clock()).tend(reload))),
     );

@@ -55,7 +55,6 @@ impl ClientNews {
         // Not before it is listened: a change that comes in between would never be heard of.
         self.cache.start_over();
         self.is_lost.store(false, Ordering::Relaxed);
-        telemetry::client_news(true);
         tracing::info!(
             event_type = "redis",
             "changes of clients are heard of through Redis"
@@ -67,7 +66,6 @@ impl ClientNews {
 
     /// Says so once, and not at each try.
     fn lose(&self, outage: &Unavailable) {
-        telemetry::client_news(false);
         if self.is_lost.swap(true, Ordering::Relaxed) {
             return;
         }

@@ -19,6 +19,7 @@ use auth_domain::token_service::TokenService;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::clients::ClientNews;
 use crate::telemetry::Telemetry;
 use crate::throttle::SharedThrottle;
 
@@ -67,6 +68,8 @@ pub struct Services {
     pub store: Arc<dyn StoreProbe>,
     /// The counters that instances share; `None` where each counts for itself.
     pub redis: Option<SharedThrottle>,
+    /// What is heard through Redis of clients that others have changed; `None` where nothing need be.
+    pub news: Option<ClientNews>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// For correlation ids.

@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 
 use super::State;
 use super::incoming::Incoming;
+use crate::clients::ClientNews;
 use crate::telemetry;
-use crate::throttle::SharedThrottle;
 
 /// How long the store may take to give a sign of life.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -50,7 +50,12 @@ pub(super) struct Readiness {
 pub(super) async fn health(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -> HttpResponse {
     let database = probe(&*state.services.store, &incoming).await;
     // Known without asking: a probe beside the requests keeps watch.
-    let redis = state.services.redis.as_ref().map(SharedThrottle::is_connected);
+    let services = &state.services;
+    let news_are_heard = services.news.as_ref().is_none_or(ClientNews::is_heard);
+    let redis = services
+        .redis
+        .as_ref()
+        .map(|shared| shared.is_connected() && news_are_heard);
     let (code, status) = match (database, redis) {
         (None, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
         (Some(_), Some(false)) => (StatusCode::OK, "degraded"),

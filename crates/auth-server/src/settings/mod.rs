@@ -130,9 +130,12 @@ pub struct Database {
     pub connections: u32,
     /// Who applies migrations.
     pub migration: Migration,
+    /// How long a client that was found is remembered; `None` where it is looked up each time. A database of this
+    /// machine answers faster than anything that may be out of date is worth (ADR 0019).
+    pub client_cache: Option<Seconds>,
 }
 
-/// Where instances share their counters.
+/// Where instances share their counters, and hear of changes of clients.
 #[derive(Debug, Clone)]
 pub struct Redis {
     /// Where it is.

@@ -9,6 +9,7 @@ use auth_domain::device::DeviceSecret;
 use auth_domain::password::{HashScheme, LegacyHashes, PasswordPolicy};
 use auth_domain::secret::Password;
 use auth_domain::throttle::Limits;
+use auth_domain::time::Seconds;
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
 use auth_jwt::{KeyBits, Kid};
 use auth_redis::RedisUrl;
@@ -99,13 +100,16 @@ impl<'a> Reading<'a> {
         let limits = self.limits();
         let devices = self.devices();
         let log = self.log();
-        let (limits, listen, passwords) = (limits?, listen?, passwords?);
+        let (limits, listen, passwords, database) = (limits?, listen?, passwords?, database?);
         self.check_times(&listen, &passwords)?;
-        let warnings = [self.idle_redis(limits.as_ref()), self.open_plain_http(&listen)];
+        let warnings = [
+            self.idle_redis(limits.as_ref(), &database),
+            self.open_plain_http(&listen),
+        ];
         let mut settings = Settings {
             environment: environment?,
             listen,
-            database: database?,
+            database,
             redis: redis?,
             housekeeping: housekeeping?,
             tokens: tokens?,
@@ -150,12 +154,13 @@ impl<'a> Reading<'a> {
         Err(self.note(Key::RequestTimeout, fault))
     }
 
-    /// A Redis that nothing is counted in.
-    fn idle_redis(&self, limits: Option<&Limits>) -> Option<Problem> {
+    /// A Redis that nothing is counted in, and nothing is heard through.
+    fn idle_redis(&self, limits: Option<&Limits>, database: &Database) -> Option<Problem> {
         let redis = self.layers.find(Key::RedisUrl)?;
-        limits.is_none().then(|| {
-            let fault =
-                "has nothing to do: ENABLE_RATE_LIMITING is false, so there are no counters to be shared";
+        let is_idle = limits.is_none() && database.client_cache.is_none();
+        is_idle.then(|| {
+            let fault = "has nothing to do: ENABLE_RATE_LIMITING is false, so there are no counters to be shared, and \
+                         no clients are remembered that could be changed elsewhere";
             Problem::new(place(Key::RedisUrl, &redis.source), fault)
         })
     }
@@ -230,6 +235,7 @@ impl<'a> Reading<'a> {
         });
         let connections = self.value(Key::DbPoolSize, values::number(1..=256));
         let migration = self.value(Key::AutoMigrate, values::truth);
+        let client_cache = self.value(Key::ClientCacheLifetime, values::seconds(0..=3_600));
         let (url, replica) = (url?, replica?);
         if let Some(replica) = &replica
             && (url.is_embedded() || replica.is_embedded())
@@ -237,7 +243,10 @@ impl<'a> Reading<'a> {
             let fault = "goes with a PostgreSQL database in DB_URL, and is one itself";
             return Err(self.note(Key::DbReadUrl, fault.to_owned()));
         }
+        let client_cache = client_cache?;
+        let is_of_use = !url.is_embedded() && client_cache > Seconds::ZERO;
         Ok(Database {
+            client_cache: is_of_use.then_some(client_cache),
             url,
             replica,
             readers: readers?,

@@ -206,9 +206,12 @@ settings! {
     ExpiredTokensKept "EXPIRED_TOKENS_KEPT" Storage Open Ready;
         takes "seconds, 3600 to 31536000"; default Value("604800");
         "How long refresh tokens and sessions are kept after they have expired, 7 days by default."
+    ClientCacheLifetime "CLIENT_CACHE_LIFETIME" Storage Open Ready;
+        takes "seconds, 0 to 3600"; default Value("300");
+        "How long an instance goes by what it has read of a client from a PostgreSQL database; 0 reads it for each request. With `REDIS_URL` the instances hear of a change at once; without, or while Redis is away, a rotated secret or a changed scope is noticed within this time. An SQLite database is always read."
     RedisUrl "REDIS_URL" Storage Url Ready;
         takes "`redis://:PASSWORD@HOST:6379/0` or `unix:///FILE?db=0`"; default Unset("counters are kept in the process");
-        "Where several instances share their counters. Each deployment has a database of its own there. TLS (`rediss://`) is refused."
+        "Where several instances share their counters, and hear of changes of clients. Each deployment has a database of its own there. TLS (`rediss://`) is refused."
     RedisTimeout "REDIS_TIMEOUT" Storage Open Ready;
         takes "milliseconds, 5 to 5000"; default Value("50");
         "How long a request waits for Redis at most; after that it is taken for lost, until a probe finds it back."

@@ -402,10 +402,30 @@ fn redis_is_read_and_named_where_it_has_nothing_to_do() {
     );
     assert!(settings.warnings.is_empty());
     assert!(load(&[]).redis.is_none());
-    let idle = load(&[url, ("AUTH_SERVICE__ENABLE_RATE_LIMITING", "false")]);
+    let no_limits = ("AUTH_SERVICE__ENABLE_RATE_LIMITING", "false");
+    let idle = load(&[url, no_limits]);
     let warnings: Vec<_> = idle.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("AUTH_SERVICE__REDIS_URL") && !warnings[0].contains("pencil"));
+    let across_a_network = ("AUTH_SERVICE__DB_URL", "postgresql://h/auth");
+    assert!(load(&[url, no_limits, across_a_network]).warnings.is_empty());
+}
+
+#[test]
+fn clients_are_remembered_where_the_database_is_across_a_network() {
+    let postgresql = ("AUTH_SERVICE__DB_URL", "postgresql://h/auth");
+    let lifetime = |seconds| ("AUTH_SERVICE__CLIENT_CACHE_LIFETIME", seconds);
+    for (set, remembered) in [
+        (vec![postgresql], Some(300)),
+        (vec![postgresql, lifetime("20")], Some(20)),
+        (vec![postgresql, lifetime("0")], None),
+        (vec![lifetime("20")], None),
+        (vec![], None),
+    ] {
+        let client_cache = load(&set).database.client_cache;
+        assert_eq!(client_cache.map(Seconds::get), remembered, "{set:?}");
+    }
+    assert!(complaint(&[lifetime("3601")]).contains("CLIENT_CACHE_LIFETIME"));
 }
 
 #[test]

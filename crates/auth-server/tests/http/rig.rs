@@ -87,6 +87,7 @@ impl Rig {
             signer,
             store,
             redis: None,
+            news: None,
             clock: Arc::new(bed.clock.clone()),
             random: Arc::new(bed.random.clone()),
             pace: Pace::default(),

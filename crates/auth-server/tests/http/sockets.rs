@@ -26,6 +26,7 @@ fn start_with(bed: &TestBed, pace: Pace, request_timeout: Duration) -> (SocketAd
         signer: Arc::new(bed.signer.clone()),
         store: Arc::new(bed.store.clone()),
         redis: None,
+        news: None,
         clock: Arc::new(bed.clock.clone()),
         random: Arc::new(bed.random.clone()),
         pace,
