@@ -7,6 +7,7 @@
 )]
 
 mod audit;
+mod backup;
 mod bounds;
 mod chain;
 mod clocks;
