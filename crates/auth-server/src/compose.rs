@@ -33,8 +33,10 @@ use crate::throttle::{InProcessThrottle, SharedThrottle};
 const KEY_SET_LIFETIME: Seconds = Seconds::new(3_600);
 /// What somebody is told whose password can't be hashed now.
 const HASHING_RETRY_AFTER: Seconds = Seconds::new(1);
-/// How often the key directory is looked at.
-const KEY_TICK: Duration = Duration::from_secs(5);
+/// How often the key directory is looked at. For so long a server may go on signing by a key that an operator has just
+/// replaced at once. It costs two readings of a small file: to look at each signature would make every sign-in wait for a
+/// disk of somebody else's.
+const KEY_TICK: Duration = Duration::from_secs(1);
 
 /// How long Redis may take to be told of a change, or to show that it is still there to tell of one: no request waits
 /// for either.
@@ -387,14 +389,20 @@ fn cores() -> NonZeroUsize {
 /// next key when it is due.
 pub async fn tend_keys(keys: KeyRing, store: Store, world: World) {
     let mut tick = tokio::time::interval(KEY_TICK);
+    // What was last said to be wrong: it is said once, however often the directory is looked at.
+    let mut said = None;
     loop {
         tick.tick().await;
         let ring = keys.clone();
         match tokio::task::spawn_blocking(move || ring.refresh()).await {
-            Ok(Ok(None)) => {}
-            Ok(Ok(Some(key))) => note_new_key(&key, &store, &world).await,
-            Ok(Err(error)) => report_trouble_with_keys(&error),
-            Err(error) => report_trouble_with_keys(&error),
+            Ok(Ok(published)) => {
+                said = None;
+                if let Some(key) = published {
+                    note_new_key(&key, &store, &world).await;
+                }
+            }
+            Ok(Err(error)) => report_trouble_with_keys(&error, &mut said),
+            Err(error) => report_trouble_with_keys(&error, &mut said),
         }
     }
 }
@@ -417,7 +425,12 @@ async fn note_new_key(key: &KeyDescription, store: &Store, world: &World) {
     }
 }
 
-fn report_trouble_with_keys(error: &(dyn std::error::Error + 'static)) {
+fn report_trouble_with_keys(error: &(dyn std::error::Error + 'static), said: &mut Option<String>) {
+    let text = error.to_string();
+    if said.as_ref() == Some(&text) {
+        return;
+    }
+    *said = Some(text);
     tracing::error!(
         event_type = "keys",
         error,

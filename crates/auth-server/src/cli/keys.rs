@@ -6,7 +6,7 @@ use auth_domain::audit::AuditEvent;
 use auth_domain::key::KeyState;
 use auth_domain::ports::{Clock as _, Unavailable};
 use auth_domain::time::{Seconds, Timestamp};
-use auth_jwt::{ImportAs, KeyDescription, KeyError, KeyStore, Kid, Withdrawn};
+use auth_jwt::{DirectorySettings, ImportAs, KeyDescription, KeyError, KeyStore, Kid, Withdrawn};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -28,13 +28,18 @@ pub(super) enum KeysCommand {
     ///
     /// Nothing is asked, but with --immediately.
     Rotate {
-        /// Let it sign at once: only for a key that has leaked, since verifiers refuse its tokens for up to an hour
+        /// Let it sign before services know it: only for a key that has leaked, since they refuse its tokens for an hour
+        ///
+        /// What breaks, and until when, is said before anything is done; without a terminal, --yes has to force it.
         #[arg(long)]
         immediately: bool,
         #[command(flatten)]
         consent: Consent,
     },
     /// Take in an RSA private key made elsewhere
+    ///
+    /// It signs as soon as every verifier can know it; in a new key directory at once, as its first key. A key that shall
+    /// only verify can be taken in again, to verify for longer.
     Import(ImportArguments),
     /// Withdraw a key that does not sign: one that has leaked, or that nobody wanted
     ///
@@ -101,14 +106,21 @@ pub(super) fn check_keys_exist(settings: &Settings) -> Result<(), Failure> {
 }
 
 fn open(settings: &Settings, now: Timestamp) -> Result<KeyStore, Failure> {
-    let KeyPlace::Folder(folder) = &settings.keys.place else {
-        return Err(
-            Failure::refused("the signing key is a given pair, which is never rotated")
-                .advise("Keys are kept in AUTH_SERVICE__KEYS_DIR where PRIVATE_KEY_PATH is not set."),
-        );
-    };
-    KeyStore::open(compose::key_directory(settings, folder), now)
-        .map_err(|error| failed("open the key directory", &error))
+    opened(KeyStore::open(directory(settings)?, now))
+}
+
+fn directory(settings: &Settings) -> Result<DirectorySettings, Failure> {
+    match &settings.keys.place {
+        KeyPlace::Folder(folder) => Ok(compose::key_directory(settings, folder)),
+        KeyPlace::Pair { .. } => Err(Failure::refused(
+            "the signing key is a given pair, which is never rotated",
+        )
+        .advise("Keys are kept in AUTH_SERVICE__KEYS_DIR where PRIVATE_KEY_PATH is not set.")),
+    }
+}
+
+fn opened(store: Result<KeyStore, KeyError>) -> Result<KeyStore, Failure> {
+    store.map_err(|error| failed("open the key directory", &error))
 }
 
 fn failed(operation: &str, error: &KeyError) -> Failure {
@@ -143,20 +155,43 @@ fn list(settings: &Settings) -> Result<Report, Failure> {
     Ok(Report::new(table.to_string(), Value::Array(views)))
 }
 
-/// Makes the next key; asks first where it shall sign at once.
+/// Makes the next key; asks first where it shall sign at once, and says what breaks.
 async fn rotate(settings: &Settings, at_once: Option<&Consent>) -> Result<Report, Failure> {
     let desk = Desk::open(settings).await?;
+    let keys = open(settings, desk.now())?;
+    if let Some(consent) = at_once {
+        let breaks = breaks(keys.turned_over_after(desk.now()));
+        consent.obtain(&format!("Let a new key sign at once? {breaks}"))?;
+    }
     let now = desk.now();
-    let keys = open(settings, now)?;
-    let made = if let Some(consent) = at_once {
-        consent.obtain("Let a new key sign at once? Services refuse its tokens for up to an hour.")?;
-        keys.rotate_at_once(now)
-    } else {
-        keys.rotate(now)
+    let made = match at_once {
+        Some(_) => keys.rotate_at_once(now),
+        None => keys.rotate(now),
     };
     let key = made.map_err(|error| failed("rotate the keys", &error))?;
     let row = audited(&desk, &key).await;
-    Ok(concluded(&key, "is published", row))
+    let mut report = announced(&key, "is published");
+    if at_once.is_some() {
+        tell_what_breaks(&mut report, keys.turned_over_after(now));
+    }
+    Ok(noted(report, row))
+}
+
+/// What a key breaks that signs before every verifier can know it, and until when.
+fn breaks(until: Timestamp) -> String {
+    format!(
+        "Until {} a service that fetched the key set before now, keeps it for an hour and never asks again (the Gateway \
+         is one) refuses every access token issued from now on: whoever signs in or refreshes gets errors there until it \
+         fetches the set anew or is restarted. Refreshing, and tokens issued before, go on working.",
+        moment(until)
+    )
+}
+
+fn tell_what_breaks(report: &mut Report, until: Timestamp) {
+    report.people = format!("{}\n{}", report.people, breaks(until));
+    if let Value::Object(members) = &mut report.programs {
+        members.insert("services_may_refuse_until".to_owned(), json!(moment(until)));
+    }
 }
 
 async fn revoke(settings: &Settings, kid: &Kid, consent: &Consent) -> Result<Report, Failure> {
@@ -234,7 +269,7 @@ async fn import(settings: &Settings, arguments: ImportArguments) -> Result<Repor
         .map_or(ImportAs::Signer, |span| ImportAs::Verifier {
             until: now.plus(Seconds::new(span)),
         });
-    let key = open(settings, now)?
+    let key = opened(KeyStore::open_for_import(directory(settings)?, purpose, now))?
         .import(pem.expose_secret().as_bytes(), arguments.kid, purpose, now)
         .map_err(|error| failed("import the key", &error))?;
     let row = audited(&desk, &key).await;

@@ -103,12 +103,31 @@ fn a_new_key_is_published_before_it_signs() {
     );
     let next = desk.json(&["keys", "rotate"]);
     assert_eq!(next["state"], "published");
-    desk.run(&["keys", "rotate", "--immediately"])
-        .failed(2, "there is no terminal to ask on: Let a new key sign at once?");
+    let refused = desk.run(&["keys", "rotate", "--immediately"]);
+    let refused = refused.failed(2, "there is no terminal to ask on: Let a new key sign at once?");
+    assert_eq!(desk.json(&["keys", "list"]).as_array().unwrap().len(), 2);
     let at_once = desk.json(&["keys", "rotate", "--immediately", "--yes"]);
     assert_eq!(at_once["state"], "active");
+    // An hour of the caches, and ten minutes until everybody has noticed.
+    let until = at_once["services_may_refuse_until"].as_str().unwrap();
+    let told = format!("Until {} ", until.split('T').next().unwrap());
+    assert!(refused.err.contains(told.trim_end()), "{}", refused.err);
+    for said in ["refuses every access token issued from now on", "go on working"] {
+        assert!(refused.err.contains(said), "{}", refused.err);
+    }
+    let forced = desk
+        .run(&["keys", "rotate", "--immediately", "--yes"])
+        .succeeded();
+    assert!(
+        forced
+            .out
+            .contains("refuses every access token issued from now on"),
+        "{}",
+        forced.out
+    );
+    assert!(next.get("services_may_refuse_until").is_none());
     let all = desk.json(&["keys", "list"]);
-    assert_eq!(all.as_array().unwrap().len(), 3);
+    assert_eq!(all.as_array().unwrap().len(), 4);
     let people = desk.run(&["keys", "list"]).succeeded().out;
     assert!(
         people.contains(next["kid"].as_str().unwrap()) && people.contains("published"),
@@ -183,6 +202,22 @@ fn a_question_makes_no_keys_in_an_empty_directory() {
 }
 
 #[test]
+fn the_older_services_key_is_the_first_of_a_new_directory_and_signs_at_once() {
+    let desk = Desk::new().with("AUTH_SERVICE__MASTER_KEY", PASSWORD);
+    let pem = include_str!("../../../../tests/fixtures/legacy/keys/private_key.pem");
+    let pem = desk.write("older.pem", pem);
+    let import = ["keys", "import", pem.to_str().unwrap(), "--kid", "2024-01-key-1"];
+    desk.run(&["migrate", "up"]).succeeded();
+    assert_eq!(desk.json(&import)["state"], "active");
+    let server = desk.serve();
+    let (_, answer) = server.sign_in("admin", PASSWORD);
+    server.stop();
+    let (_, said) = inspect(&desk, answer["access_token"].as_str().unwrap());
+    assert_eq!(said["header"]["kid"], "2024-01-key-1");
+    assert_eq!(desk.json(&["keys", "list"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn a_key_made_elsewhere_is_taken_in_under_its_name() {
     let (elsewhere, desk) = (Desk::new(), Desk::new());
     elsewhere.serve().stop();
@@ -207,7 +242,9 @@ fn a_key_made_elsewhere_is_taken_in_under_its_name() {
         (&taken_in["kid"], &taken_in["state"]),
         (&"2024-01-key-1".into(), &"retiring".into())
     );
-    desk.run(&import)
+    assert_eq!(desk.json(&import)["state"], "retiring", "for longer, if at all");
+    assert_eq!(desk.json(&["keys", "list"]).as_array().unwrap().len(), 2);
+    desk.run(&["keys", "import", pem, "--kid", "2024-01-key-1"])
         .failed(1, "there is a key `2024-01-key-1` already");
     let no_key = desk.write("no.pem", "no key");
     desk.run(&["keys", "import", no_key.to_str().unwrap()])
