@@ -10,6 +10,7 @@ mod audit;
 mod backup;
 mod bounds;
 mod chain;
+mod client_cache;
 mod clocks;
 mod connections;
 mod crashes;
