@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use auth_domain::throttle::Limits;
+use auth_storage::DatabaseUrl;
 use ipnet::IpNet;
 
 use super::layers::{Layers, Source};
@@ -52,6 +53,8 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Problem> {
         many_guesses(settings),
         many_guesses_from_one_address(settings),
         no_floor(settings),
+        database_in_clear(Key::DbUrl, Some(&settings.database.url)),
+        database_in_clear(Key::DbReadUrl, settings.database.replica.as_ref()),
     ];
     warnings.extend(
         unwise
@@ -187,6 +190,17 @@ fn no_floor(settings: &Settings) -> Option<Fault> {
             floor.as_millis()
         );
         (Key::FailedLoginFloor, fault)
+    })
+}
+
+fn database_in_clear(key: Key, url: Option<&DatabaseUrl>) -> Option<Fault> {
+    let Some(DatabaseUrl::Postgres(url)) = url else {
+        return None;
+    };
+    url.may_go_in_clear().then(|| {
+        let fault = "lets the database be reached without TLS: whoever listens on the way reads everybody's password \
+                     hash; add sslmode=verify-full, or at least sslmode=require";
+        (key, fault.to_owned())
     })
 }
 

@@ -1,5 +1,6 @@
 //! The engine: runs queries and transactions on connections of the pool, each as often as an outage or a deadlock asks.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use auth_domain::audit::AuditRecord;
@@ -9,7 +10,7 @@ use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use tokio::sync::oneshot;
 
 use super::links::{Link, Links};
-use super::rotations::{self, Turn};
+use super::rotations::{CONNECTIONS, Rotations, Turn};
 use super::{Conn, database_error};
 use crate::error::StoreError;
 use crate::lane::{Crew, Lane, settle};
@@ -17,6 +18,8 @@ use crate::{OpenError, PostgresUrl, StoreOptions};
 
 /// How often a query or a transaction is tried.
 const TRIES: u32 = 3;
+/// How long a thread waits before it tries again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What is to be done on a connection, by a thread of the engine.
 type Job = Box<dyn FnOnce(&Links, Duration) + Send>;
@@ -24,7 +27,7 @@ type Job = Box<dyn FnOnce(&Links, Duration) + Send>;
 /// An open database.
 pub(crate) struct Engine {
     work: Lane<Job>,
-    rotations: Lane<Turn>,
+    rotations: Rotations,
     /// Where queries go that may lag behind.
     replica: Option<Lane<Job>>,
 }
@@ -35,12 +38,12 @@ pub(crate) fn open(
     replica: Option<&PostgresUrl>,
     options: StoreOptions,
 ) -> Result<Engine, OpenError> {
-    let links = Links::new(url, options.connections + rotations::THREADS, options);
+    let links = Links::new(url, options.connections + CONNECTIONS, options);
     links.take().map_err(|error| database_error(url, error))?;
-    start(links, replica, options).map_err(|error| database_error(url, error))
+    start(&links, replica, options).map_err(|error| database_error(url, error))
 }
 
-fn start(links: Links, replica: Option<&PostgresUrl>, options: StoreOptions) -> Result<Engine, StoreError> {
+fn start(links: &Links, replica: Option<&PostgresUrl>, options: StoreOptions) -> Result<Engine, StoreError> {
     let work = lane("store-worker", links.clone(), options.connections, options)?;
     let replica = replica
         .map(|url| {
@@ -55,7 +58,7 @@ fn start(links: Links, replica: Option<&PostgresUrl>, options: StoreOptions) -> 
         .transpose()?;
     Ok(Engine {
         work,
-        rotations: rotations::start(links, options)?,
+        rotations: Rotations::start(links, options)?,
         replica,
     })
 }
@@ -203,11 +206,23 @@ fn again<T>(
         let Err(error) = settled else { return settled };
         if error.is_of_the_connection() {
             link.discard();
+        } else {
+            drop(link);
         }
         if is_final || tries >= TRIES || begun.elapsed() > patience {
             return Err(error);
         }
+        make_way();
     }
+}
+
+/// Lets whoever won a deadlock go on first: who comes back at once may only meet the same rival again.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no event to wait for: the point is to let others pass"
+)]
+fn make_way() {
+    thread::sleep(PAUSE);
 }
 
 /// One attempt at a transaction. Until COMMIT is sent nothing has happened; what a lost answer to it means nobody

@@ -6,6 +6,8 @@ mod contract;
 mod durability;
 mod file;
 mod migrations;
+mod outages;
 mod place;
 mod postgres;
 mod secrecy;
+mod transfer;

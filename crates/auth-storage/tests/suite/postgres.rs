@@ -20,6 +20,16 @@ auth_testkit::store_contract!(stage());
 pub(crate) struct Shared(Database);
 
 impl Shared {
+    /// A database of whichever server.
+    pub(crate) fn of(database: Database) -> Self {
+        Self(database)
+    }
+
+    /// Runs a statement as an administrator, and says what it found.
+    pub(crate) fn tell(&self, sql: &str) -> String {
+        self.0.tell(sql).expect("the statement is good")
+    }
+
     pub(crate) fn unmigrated() -> Self {
         Self(Database::new())
     }
