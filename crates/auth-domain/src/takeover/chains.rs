@@ -8,18 +8,26 @@ use std::collections::{HashMap, HashSet};
 
 use super::clients::scope;
 use super::{LegacyTable, LegacyToken, Planned, Reason, derived_uuid, parse_id, when};
+use crate::client::ClientStatus;
 use crate::id::{ClientId, JtiHash, RowId, SessionId, UserId};
 use crate::scope::Scope;
 use crate::session::{RevocationReason, SessionState, TokenRow};
 use crate::time::{Seconds, Timestamp};
+use crate::user::UserStatus;
 
-/// Who may own a chain: the users and clients that are here.
+/// Who may own a chain: the users and clients that are here, with the status that they had there.
 #[derive(Debug, Clone, Default)]
 pub struct Owners {
     /// The users.
-    pub users: HashSet<UserId>,
+    pub users: HashMap<UserId, UserStatus>,
     /// The clients, by their client ids.
-    pub clients: HashSet<ClientId>,
+    pub clients: HashMap<ClientId, ClientStatus>,
+}
+
+impl Owners {
+    fn ground(&self, user: UserId, client: &ClientId) -> Option<Ground> {
+        Some(Ground::of(*self.users.get(&user)?, *self.clients.get(client)?))
+    }
 }
 
 /// What the judgement of chains depends on besides their rows.
@@ -78,7 +86,7 @@ impl PlannedChain {
     }
 }
 
-/// The ground that a chain stands on, as the store knows it.
+/// The ground that a chain stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ground {
     /// User and client may be used.
@@ -90,6 +98,15 @@ pub enum Ground {
 }
 
 impl Ground {
+    /// What a user and a client are to their chains.
+    pub const fn of(user: UserStatus, client: ClientStatus) -> Self {
+        match (user, client) {
+            (UserStatus::Inactive, _) => Self::UserInactive,
+            (UserStatus::Active, ClientStatus::Disabled) => Self::ClientDisabled,
+            (UserStatus::Active, ClientStatus::Active) => Self::Firm,
+        }
+    }
+
     /// The state that a chain has on this ground.
     pub const fn state(self, own: SessionState, now: Timestamp) -> SessionState {
         let reason = match (own, self) {
@@ -117,6 +134,7 @@ struct Node<'a> {
     user_id: UserId,
     client_id: ClientId,
     scope: Scope,
+    ground: Ground,
     revoked_at: Option<Timestamp>,
     parent_hash: Option<JtiHash>,
     parent: Option<usize>,
@@ -301,11 +319,12 @@ impl Node<'_> {
             at,
             reason: RevocationReason::Requested,
         };
-        match (self.revoked_at, self.is_consumed) {
+        let own = match (self.revoked_at, self.is_consumed) {
             (Some(at), _) => ended(at),
             (None, true) => ended(now),
             (None, false) => SessionState::Live,
-        }
+        };
+        self.ground.state(own, now)
     }
 }
 
@@ -322,12 +341,10 @@ fn read<'a>(row: &'a LegacyToken, owners: &Owners, terms: ChainTerms) -> Result<
     let revoked_at = revoked_at(row, issued_at)?;
     let user_id = parse_id(&row.user_id).ok().map(UserId::from_uuid);
     let user_id = user_id
-        .filter(|user| owners.users.contains(user))
+        .filter(|user| owners.users.contains_key(user))
         .ok_or(Reason::UnknownUser)?;
-    let client_id = ClientId::parse(&row.client_id).ok();
-    let client_id = client_id
-        .filter(|client| owners.clients.contains(client))
-        .ok_or(Reason::UnknownClient)?;
+    let client_id = ClientId::parse(&row.client_id).map_err(|_| Reason::UnknownClient)?;
+    let ground = owners.ground(user_id, &client_id).ok_or(Reason::UnknownClient)?;
     let scope = scope(&row.scope)?;
     if scope.is_empty() {
         return Err(Reason::NoScope);
@@ -346,6 +363,7 @@ fn read<'a>(row: &'a LegacyToken, owners: &Owners, terms: ChainTerms) -> Result<
         user_id,
         client_id,
         scope,
+        ground,
         revoked_at,
         parent_hash,
         parent: None,

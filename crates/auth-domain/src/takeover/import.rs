@@ -8,11 +8,12 @@ use super::port::{ChainFate, Fate, LegacySource, Takeover, Target};
 use super::trail::plan_trail;
 use super::users::plan_users;
 use super::{LegacyTable, LegacyToken, PlannedChain, Reason, Rejection};
+use crate::client::ClientStatus;
 use crate::id::ClientId;
 use crate::ports::{Random, Unavailable};
 use crate::secret::ClientSecret;
 use crate::time::Seconds;
-use crate::user::User;
+use crate::user::{User, UserStatus};
 
 /// How many rows are read at a time.
 const PAGE: u32 = 1_000;
@@ -73,6 +74,8 @@ pub struct ImportReport {
     pub live_chains: u64,
     /// Chains that began as part of another one.
     pub branches: u64,
+    /// Clients that were stored or changed: servers may remember them.
+    pub changed_clients: Vec<ClientId>,
     /// What else an operator should know.
     pub remarks: Vec<String>,
 }
@@ -183,8 +186,11 @@ impl Import<'_> {
         let client = &planned.client;
         self.report
             .note(LegacyTable::Clients, &client.id.to_string(), fate);
-        if fate.is_here() {
-            self.owners.clients.insert(client.client_id.clone());
+        if let Some(status) = standing(fate, client.status, ClientStatus::Active) {
+            self.owners.clients.insert(client.client_id.clone(), status);
+        }
+        if matches!(fate, Fate::Taken | Fate::Updated) {
+            self.report.changed_clients.push(client.client_id.clone());
         }
         if *fate != Fate::Taken {
             return Ok(());
@@ -230,8 +236,8 @@ impl Import<'_> {
 
     fn note_user(&mut self, user: &User, fate: &Fate) {
         self.report.note(LegacyTable::Users, &user.id.to_string(), fate);
-        if fate.is_here() {
-            self.owners.users.insert(user.id);
+        if let Some(status) = standing(fate, user.status, UserStatus::Active) {
+            self.owners.users.insert(user.id, status);
         }
     }
 
@@ -299,6 +305,15 @@ impl Import<'_> {
 
     fn progress(&mut self, table: LegacyTable, rows: usize) {
         self.ports.watcher.progress(table, count(rows));
+    }
+}
+
+/// The status that counts for chains, where there is anybody. Of one that stays as it is here the store knows it.
+fn standing<S>(fate: &Fate, theirs: S, left_to_the_store: S) -> Option<S> {
+    match fate {
+        Fate::Taken | Fate::Updated => Some(theirs),
+        Fate::AlreadyThere | Fate::Kept(_) => Some(left_to_the_store),
+        Fate::Refused(_) => None,
     }
 }
 

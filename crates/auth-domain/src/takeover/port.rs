@@ -111,13 +111,6 @@ pub enum Fate {
     Refused(Reason),
 }
 
-impl Fate {
-    /// Whether it is here now.
-    pub const fn is_here(&self) -> bool {
-        !matches!(self, Self::Refused(_))
-    }
-}
-
 /// What became of a chain, in rows of the older service's table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChainFate {
@@ -187,8 +180,6 @@ pub struct HeldChain {
     pub expires_at: Timestamp,
     /// When it was ended, where it was.
     pub revoked_at: Option<Timestamp>,
-    /// When it was last used.
-    pub last_used_at: Timestamp,
     /// Whether the head is a token of the older service.
     pub has_legacy_head: bool,
     /// The tokens of the older service, from the newest to the oldest.

@@ -111,11 +111,11 @@ fn revoked(token: LegacyToken) -> LegacyToken {
 }
 
 fn owners() -> Owners {
+    let user = |name| (UserId::from_uuid(build::uuid(name)), UserStatus::Active);
+    let client = |name| (build::client_id(name), ClientStatus::Active);
     Owners {
-        users: ["ivan", "maria"]
-            .map(|name| UserId::from_uuid(build::uuid(name)))
-            .into(),
-        clients: ["app", "other"].map(build::client_id).into(),
+        users: ["ivan", "maria"].map(user).into(),
+        clients: ["app", "other"].map(client).into(),
     }
 }
 
@@ -211,6 +211,7 @@ fn a_user_is_taken_with_id_password_and_times() {
     assert_eq!(taken.username.as_str(), "ivan_petrov");
     assert_eq!(taken.email.as_str(), "ivan_petrov@example.com");
     assert_eq!(taken.status, UserStatus::Inactive);
+    assert_eq!(taken.password_hash.expose(), format!("$bcrypt-cut{HASH}"));
     assert_eq!((taken.created_at, taken.updated_at), (at(MADE), at(MADE)));
     assert_eq!(taken.last_login_at, Some(at(LATER)));
 }
@@ -611,6 +612,21 @@ fn of_two_rows_of_one_token_the_revoked_one_counts() {
 }
 
 #[test]
+fn tokens_of_an_inactive_user_are_taken_as_ended() {
+    let mut owners = owners();
+    owners
+        .users
+        .values_mut()
+        .for_each(|status| *status = UserStatus::Inactive);
+    let planned = plan_chains(&[token("a", None)], &owners, terms());
+    let ended = SessionState::Revoked {
+        at: at(NOW),
+        reason: RevocationReason::UserDeactivated,
+    };
+    assert_eq!(planned.taken[0].state, ended);
+}
+
+#[test]
 fn a_chain_dies_with_its_user_and_its_client() {
     let (now, live) = (at(NOW), SessionState::Live);
     let ended = |reason| SessionState::Revoked { at: now, reason };
@@ -628,6 +644,14 @@ fn a_chain_dies_with_its_user_and_its_client() {
         reason: RevocationReason::Requested,
     };
     assert_eq!(Ground::UserInactive.state(before, now), before);
+    let (user, client) = (UserStatus::Active, ClientStatus::Active);
+    assert_eq!(Ground::of(user, client), Ground::Firm);
+    assert_eq!(Ground::of(user, ClientStatus::Disabled), Ground::ClientDisabled);
+    assert_eq!(Ground::of(UserStatus::Inactive, client), Ground::UserInactive);
+    assert_eq!(
+        Ground::of(UserStatus::Inactive, ClientStatus::Disabled),
+        Ground::UserInactive
+    );
 }
 
 fn event() -> LegacyAudit {
