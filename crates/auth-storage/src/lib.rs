@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use auth_domain::ports::admin::{AuditLog, ClientDirectory, Founding, Upkeep, UserDirectory};
 use auth_domain::ports::{AccessTokens, AuditTrail, Clients, Sessions, StoreProbe, Users};
+use auth_domain::takeover::{Holdings, Target};
 
 mod backup;
 mod error;
 mod lane;
+pub mod legacy;
 mod migrations;
 mod postgres;
 mod rows;
@@ -130,6 +132,8 @@ pub struct Store {
     pub client_directory: Arc<dyn ClientDirectory>,
     pub founding: Arc<dyn Founding>,
     pub upkeep: Arc<dyn Upkeep>,
+    pub takeover: Arc<dyn Target>,
+    pub holdings: Arc<dyn Holdings>,
     engine: Engine,
 }
 
@@ -206,6 +210,8 @@ impl Store {
             + ClientDirectory
             + Founding
             + Upkeep
+            + Target
+            + Holdings
             + 'static,
     {
         Self {
@@ -219,6 +225,8 @@ impl Store {
             user_directory: adapter.clone(),
             client_directory: adapter.clone(),
             upkeep: adapter.clone(),
+            takeover: adapter.clone(),
+            holdings: adapter.clone(),
             founding: adapter.clone(),
             engine,
         }
