@@ -14,7 +14,7 @@ use crate::compose::{self, StartError, World};
 use crate::settings::Settings;
 
 /// What the audit trail says made a change.
-const AGENT: &str = concat!("auth-service/", env!("CARGO_PKG_VERSION"), " (command line)");
+pub(super) const AGENT: &str = concat!("auth-service/", env!("CARGO_PKG_VERSION"), " (command line)");
 
 /// An operator's desk.
 pub(super) struct Desk {

@@ -10,9 +10,12 @@ mod backup;
 mod client;
 mod config;
 mod desk;
+mod export_legacy;
 mod failure;
 mod health;
+mod import_legacy;
 mod keys;
+mod legacy_place;
 mod migrate;
 mod output;
 mod restore;
@@ -95,6 +98,12 @@ enum Command {
     /// Put a backup in the place of the database, while no server runs
     #[command(after_help = restore::LOST)]
     Restore(restore::RestoreArguments),
+    /// Take over users, clients, sessions and audit rows of the older service
+    #[command(after_help = import_legacy::AGAIN)]
+    ImportLegacy(import_legacy::ImportArguments),
+    /// Write users, clients and sessions back into the older service's tables
+    #[command(after_help = export_legacy::LOST)]
+    ExportLegacy(export_legacy::ExportArguments),
     /// Check and list settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -168,6 +177,8 @@ fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
         Command::Audit(command) => block_on(audit::run(command, &settings()?, line.common.json)),
         Command::Backup(arguments) => backup::run(&arguments, &settings()?).map(Some),
         Command::Restore(arguments) => restore::run(&arguments, &settings()?).map(Some),
+        Command::ImportLegacy(arguments) => wait_for(import_legacy::run(arguments, &settings()?)),
+        Command::ExportLegacy(arguments) => wait_for(export_legacy::run(arguments, &settings()?)),
         Command::Config(command) => config::run(&command, &sources).map(Some),
         Command::Health(arguments) => health::run(&arguments, &settings()?).map(Some),
         Command::Openapi => openapi().map(Some),

@@ -1,0 +1,169 @@
+//! `export-legacy`: the way back. Writes users, clients and chains into the older service's tables.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use auth_domain::id::ClientId;
+use auth_domain::password::HashScheme;
+use auth_domain::ports::Random;
+use auth_domain::secret::ClientSecret;
+use auth_domain::takeover::{ExportPorts, ExportReport, Unsettled, export};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::desk::Desk;
+use super::failure::Failure;
+use super::import_legacy::{rejections, view};
+use super::legacy_place::{LegacyPlace, SecretsFile};
+use super::output::{Report, Table};
+use crate::compose::{self, StartError};
+use crate::settings::Settings;
+use crate::system::SystemRandom;
+
+/// What the help says about what can't go back.
+pub(super) const LOST: &str = "The tables are made where they are missing. All is written in one transaction, and can be repeated. Stop both services \
+    first.
+What can't go back is told: passwords whose hash the older service does not know, and sessions that go on by a token of \
+    this service, whose audience and type the older service does not accept.";
+
+/// Where it goes.
+#[derive(Debug, Args)]
+pub(super) struct ExportArguments {
+    /// The older service's database: sqlite:///path, or postgresql://user@host/database with the password in PGPASSWORD
+    /// or ~/.pgpass
+    #[arg(long, value_name = "URL", value_parser = LegacyPlace::parse)]
+    to: LegacyPlace,
+    /// Write new secrets to this file, which must not exist yet, and not to standard output
+    #[arg(long, value_name = "FILE")]
+    secrets_file: Option<PathBuf>,
+}
+
+/// Carries it out.
+///
+/// # Errors
+/// Where one of the databases can't be used; nothing is written then.
+pub(super) async fn run(arguments: ExportArguments, settings: &Settings) -> Result<Report, Failure> {
+    let desk = Desk::open(settings).await?;
+    let url = arguments.to.url();
+    let mut sink = auth_storage::legacy::open_sink(url)
+        .map_err(|error| Failure::of("write the older service's database", &error))?;
+    let mut file = arguments
+        .secrets_file
+        .as_deref()
+        .map(SecretsFile::create)
+        .transpose()?;
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let hasher = compose::start_hashing(&bcrypt(settings), &random).map_err(StartError::Hashing)?;
+    let report = export(
+        ExportPorts {
+            users: &*desk.store.user_directory,
+            clients: &*desk.store.client_directory,
+            holdings: &*desk.store.holdings,
+            sink: &mut *sink,
+            hasher: &hasher,
+            random: &*random,
+        },
+        desk.now(),
+    )
+    .await?;
+    if let Some(file) = &mut file {
+        for (client, secret) in &report.secrets {
+            file.write(client, secret)
+                .map_err(|error| Failure::of("write the file of secrets", &error))?;
+        }
+    }
+    Ok(reported(&arguments, &report))
+}
+
+/// The older service knows no other hash of a secret.
+fn bcrypt(settings: &Settings) -> Settings {
+    let mut settings = settings.clone();
+    settings.passwords.scheme = HashScheme::BCRYPT_12;
+    settings
+}
+
+fn reported(arguments: &ExportArguments, report: &ExportReport) -> Report {
+    let url = arguments.to.url();
+    let mut parts = vec![format!(
+        "Written to {url}: {} users, {} clients, {} tokens written or revoked. {} sessions go on there.",
+        report.users, report.clients, report.tokens, report.live_chains
+    )];
+    if !report.without_password.is_empty() {
+        let users: Vec<_> = report.without_password.iter().map(ToString::to_string).collect();
+        parts.push(format!(
+            "These users need a new password there, since the older service does not know the hash of theirs:\n{}",
+            users.join("\n")
+        ));
+    }
+    if !report.sign_in_again.is_empty() {
+        parts.push(format!(
+            "These sessions go on by a token of this service: their users must sign in again there.\n{}",
+            unsettled(&report.sign_in_again)
+        ));
+    }
+    if !report.not_written.is_empty() {
+        parts.push(format!("Not written:\n{}", rejections(&report.not_written)));
+    }
+    parts.extend(secrets(arguments, report));
+    parts.push("Done.".to_owned());
+    Report::new(parts.join("\n\n"), programs(arguments, report))
+}
+
+fn unsettled(chains: &[Unsettled]) -> String {
+    let mut table = Table::new(&["user", "client", "session"]);
+    for chain in chains {
+        table.row([
+            chain.user_id.to_string(),
+            chain.client_id.to_string(),
+            chain.session_id.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn secrets(arguments: &ExportArguments, report: &ExportReport) -> Vec<String> {
+    let mut parts = Vec::new();
+    if !report.kept_secrets.is_empty() {
+        let names: Vec<_> = report.kept_secrets.iter().map(ToString::to_string).collect();
+        parts.push(format!(
+            "These clients keep the secrets that they have there: {}. One that everybody knows should be changed.",
+            names.join(", ")
+        ));
+    }
+    if let (false, Some(file)) = (report.secrets.is_empty(), &arguments.secrets_file) {
+        parts.push(format!(
+            "Clients that were not there got new secrets, for there only: they are in {}.",
+            file.display()
+        ));
+    } else if !report.secrets.is_empty() {
+        let mut table = Table::new(&["client", "secret there"]);
+        for (client, secret) in &report.secrets {
+            table.row([client.to_string(), secret.expose().to_owned()]);
+        }
+        parts.push(format!(
+            "Clients that were not there got new secrets, for there only. They are kept nowhere and not shown again:\n\
+             {table}"
+        ));
+    }
+    parts
+}
+
+fn programs(arguments: &ExportArguments, report: &ExportReport) -> Value {
+    let chain = |chain: &Unsettled| json!({ "user_id": chain.user_id, "client_id": chain.client_id, "session_id": chain.session_id });
+    let secret = |(client, secret): &(ClientId, ClientSecret)| match arguments.secrets_file {
+        Some(_) => json!({ "client_id": client }),
+        None => json!({ "client_id": client, "client_secret": secret.expose() }),
+    };
+    json!({
+        "to": arguments.to.url().to_string(),
+        "users": report.users,
+        "clients": report.clients,
+        "tokens": report.tokens,
+        "live_sessions": report.live_chains,
+        "without_password": report.without_password,
+        "sign_in_again": report.sign_in_again.iter().map(chain).collect::<Vec<_>>(),
+        "kept_secrets": report.kept_secrets,
+        "secrets": report.secrets.iter().map(secret).collect::<Vec<_>>(),
+        "not_written": report.not_written.iter().map(view).collect::<Vec<_>>(),
+    })
+}
