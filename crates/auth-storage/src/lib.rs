@@ -23,6 +23,7 @@ mod postgres;
 mod rows;
 mod schema;
 mod sqlite;
+pub mod transfer;
 mod types;
 mod url;
 

@@ -12,6 +12,7 @@ mod clients;
 mod founding;
 mod ports;
 mod sessions;
+mod transfer;
 mod takeover;
 mod upkeep;
 mod users;

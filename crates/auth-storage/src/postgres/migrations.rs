@@ -91,7 +91,7 @@ pub(super) fn are_pending(conn: &mut Conn) -> Result<bool, StoreError> {
 }
 
 /// The versions applied so far. Changes nothing, unlike the harness's own question, which makes the record's table.
-fn applied(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
+pub(crate) fn applied(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
     let record = "SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS is_known";
     if !diesel::sql_query(record).get_result::<Known>(conn)?.is_known {
         return Ok(Vec::new());

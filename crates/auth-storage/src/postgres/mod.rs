@@ -12,6 +12,7 @@ use crate::types::Id;
 
 #[path = "../body/mod.rs"]
 mod body;
+pub(crate) mod ends;
 mod engine;
 mod links;
 pub(crate) mod migrations;

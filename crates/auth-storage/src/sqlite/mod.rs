@@ -22,6 +22,7 @@ pub(crate) mod backup;
 #[path = "../body/mod.rs"]
 mod body;
 mod checkpointer;
+pub(crate) mod ends;
 mod engine;
 pub(crate) mod migrations;
 #[cfg(test)]

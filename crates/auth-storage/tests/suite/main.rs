@@ -11,3 +11,4 @@ mod place;
 mod postgres;
 mod secrecy;
 mod transfer;
+mod transfer;
