@@ -209,8 +209,8 @@ fn the_settings_of_the_older_service_are_understood() {
 #[case("AUTH_SERVICE__HOST", "example.com", "must be an IP address")]
 #[case(
     "AUTH_SERVICE__DB_URL",
-    "postgresql+asyncpg://u:pencil@h/db",
-    "PostgreSQL is not built into"
+    "postgresql+asyncpg://u:pencil@h",
+    "a PostgreSQL URL names its database"
 )]
 #[case("AUTH_SERVICE__DB_URL", "mysql://h/db", "sqlite:///relative/path")]
 #[case("AUTH_SERVICE__DB_URL", "sqlite:///", "names a file")]
@@ -243,7 +243,7 @@ fn the_settings_of_the_older_service_are_understood() {
 #[case(
     "AUTH_SERVICE__DB_READ_URL",
     "postgresql://h/db",
-    "not available in this version"
+    "goes with a PostgreSQL database in DB_URL"
 )]
 #[case("AUTH_SERVICE__CORS_ALLOWED_ORIGINS", "null", "'null' is none")]
 #[case(
@@ -524,6 +524,47 @@ fn production_refuses_what_is_unsafe_in_earnest(#[case] name: &str, #[case] valu
     assert_eq!(problems[0].place, full);
     assert!(problems[0].fault.contains(word), "{}", problems[0].fault);
     assert_eq!(wrong("staging"), Ok(()));
+}
+
+#[test]
+fn production_warns_of_a_database_that_is_reached_in_clear() {
+    let warned = |name: &str, url: &str| {
+        let mut variables = IN_EARNEST.to_vec();
+        let main = ("AUTH_SERVICE__DB_URL", "postgresql://u:pencil@localhost/db");
+        variables.extend([main, (name, url), ("ENVIRONMENT", "production")]);
+        let warnings = serving(&variables).unwrap().warnings;
+        let said: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert!(!said.iter().any(|warning| warning.contains("pencil")), "{said:?}");
+        said.iter()
+            .any(|warning| warning.starts_with(name) && warning.contains("sslmode"))
+    };
+    assert!(warned(
+        "AUTH_SERVICE__DB_READ_URL",
+        "postgresql://u:pencil@db.example/db"
+    ));
+    assert!(!warned(
+        "AUTH_SERVICE__DB_READ_URL",
+        "postgresql://u:pencil@db.example/db?sslmode=verify-full"
+    ));
+    assert!(warned(
+        "AUTH_SERVICE__DB_URL",
+        "postgresql://u:pencil@db.example/db"
+    ));
+}
+
+#[rstest]
+#[case::beside_a_file("sqlite:///data/auth.db", "postgresql://u:pencil@h/db")]
+#[case::a_file("postgresql://u:pencil@h/db", "sqlite:///data/auth.db")]
+fn only_a_postgresql_database_has_a_replica(#[case] url: &str, #[case] replica: &str) {
+    let said = complaint(&[
+        ("AUTH_SERVICE__DB_URL", url),
+        ("AUTH_SERVICE__DB_READ_URL", replica),
+    ]);
+    assert!(
+        said.starts_with("AUTH_SERVICE__DB_READ_URL: goes with a PostgreSQL"),
+        "{said}"
+    );
+    assert!(!said.contains("pencil"));
 }
 
 #[test]
