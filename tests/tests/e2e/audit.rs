@@ -234,7 +234,8 @@ fn lines_of(out: impl std::io::Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
-/// Audit rows of 2020, one a second, as many denials of access tokens of that time, and one of a later time.
+/// Audit rows of 2020, one a second, as many sessions with a refresh token and denials of access tokens of that time, and
+/// one denial of a later time.
 fn old_rows(count: u64) -> String {
     let pair = |second| {
         let millis = 1_577_836_800_000 + 1_000 * second;
@@ -242,7 +243,12 @@ fn old_rows(count: u64) -> String {
         format!(
             "INSERT INTO denied_tokens VALUES (randomblob(32), {micros});
              INSERT INTO audit_logs (id, event_type, event_data, correlation_id, success, created_at)
-             VALUES (X'{id}', 'token_refresh', '{{}}', 'old', 1, {micros});"
+             VALUES (X'{id}', 'token_refresh', '{{}}', 'old', 1, {micros});
+             INSERT INTO refresh_tokens VALUES (X'{id}', X'{id}', NULL, randomblob(32), {micros}, {micros});
+             INSERT INTO sessions (id, user_id, client_id, scope, amr, head_token_id, head_jti_hash, head_issued_at,
+                                   expires_at, created_at, last_used_at)
+             SELECT X'{id}', users.id, 'codelab-flutter-app', 'api:read', 'pwd', X'{id}', randomblob(32), {micros},
+                    {micros}, {micros}, {micros} FROM users;"
         )
     };
     let pairs: Vec<String> = (0..count).map(pair).collect();
@@ -264,11 +270,13 @@ fn what_is_past_its_time_goes_while_the_server_serves() {
 
     let server = installation.start();
     let is_gone = |metrics: &str| {
-        ["audit_rows", "ended_denials"].iter().all(|what| {
-            metrics.contains(&format!(
-                "auth_housekeeping_deleted_total{{what=\"{what}\"}} 1200\n"
-            ))
-        })
+        ["audit_rows", "ended_denials", "refresh_tokens", "sessions"]
+            .iter()
+            .all(|what| {
+                metrics.contains(&format!(
+                    "auth_housekeeping_deleted_total{{what=\"{what}\"}} 1200\n"
+                ))
+            })
     };
     let gone = within(PATIENCE, || {
         let metrics = server.http().get("/metrics").unwrap().text();
@@ -289,6 +297,8 @@ fn what_is_past_its_time_goes_while_the_server_serves() {
         1
     );
     assert_eq!(database.number("SELECT count(*) FROM denied_tokens"), 1);
+    assert_eq!(database.number("SELECT count(*) FROM refresh_tokens"), 1);
+    assert_eq!(database.number("SELECT count(*) FROM sessions"), 1);
     assert!(
         installation
             .printed()
