@@ -197,6 +197,8 @@ impl Running {
             None => first.unlimited(),
             Some(redis) => first
                 .with("AUTH_SERVICE__REDIS_URL", &redis.url())
+                .with("AUTH_SERVICE__BRUTE_FORCE_THRESHOLD", "1000000")
+                .with("AUTH_SERVICE__BRUTE_FORCE_THRESHOLD_PER_IP", "1000000")
                 .with("AUTH_SERVICE__RATE_LIMIT_PER_IP", "1000000")
                 .with("AUTH_SERVICE__RATE_LIMIT_PER_USERNAME", "1000000")
                 .with("AUTH_SERVICE__REFRESH_RATE_LIMIT", "100000000"),
