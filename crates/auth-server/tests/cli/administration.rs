@@ -276,13 +276,12 @@ fn the_schema_is_applied_listed_and_taken_back() {
         all.map(|migration| migration["applied"].as_bool().unwrap())
             .collect()
     };
-    assert_eq!(applied(&desk), [false, false]);
+    let count = applied(&desk).len();
+    assert_eq!(applied(&desk), vec![false; count]);
     assert!(desk.is_empty());
-    assert_eq!(
-        desk.json(&["migrate", "up"])["applied"].as_array().unwrap().len(),
-        2
-    );
-    assert_eq!(applied(&desk), [true, true]);
+    let up = desk.json(&["migrate", "up"]);
+    assert_eq!(up["applied"].as_array().unwrap().len(), count);
+    assert_eq!(applied(&desk), vec![true; count]);
     assert!(
         desk.run(&["migrate", "up"])
             .succeeded()
@@ -290,7 +289,9 @@ fn the_schema_is_applied_listed_and_taken_back() {
             .contains("Nothing was pending.")
     );
     assert!(desk.json(&["migrate", "down", "--yes"])["taken_back"].is_string());
-    assert_eq!(applied(&desk), [true, false], "the last one alone");
+    let mut all_but_the_last = vec![true; count];
+    all_but_the_last[count - 1] = false;
+    assert_eq!(applied(&desk), all_but_the_last);
     desk.run(&["user", "list"]).failed(
         1,
         "the database at data/auth.db has migrations pending\nBring it up to date by `auth-service migrate up`.",
