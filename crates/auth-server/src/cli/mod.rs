@@ -22,6 +22,7 @@ mod restore;
 mod revoke;
 mod serve;
 mod token;
+mod transfer;
 mod user;
 
 use std::path::PathBuf;
@@ -98,6 +99,9 @@ enum Command {
     /// Put a backup in the place of the database, while no server runs
     #[command(after_help = restore::LOST)]
     Restore(restore::RestoreArguments),
+    /// Copy everything into another database, SQLite or PostgreSQL, while no server runs
+    #[command(after_help = transfer::PROCEDURE)]
+    Transfer(transfer::TransferArguments),
     /// Take over users, clients, sessions and audit rows of the older service
     #[command(after_help = import_legacy::AGAIN)]
     ImportLegacy(import_legacy::ImportArguments),
@@ -177,6 +181,7 @@ fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
         Command::Audit(command) => block_on(audit::run(command, &settings()?, line.common.json)),
         Command::Backup(arguments) => backup::run(&arguments, &settings()?).map(Some),
         Command::Restore(arguments) => restore::run(&arguments, &settings()?).map(Some),
+        Command::Transfer(arguments) => transfer::run(&arguments, &settings()?).map(Some),
         Command::ImportLegacy(arguments) => wait_for(import_legacy::run(arguments, &settings()?)),
         Command::ExportLegacy(arguments) => wait_for(export_legacy::run(arguments, &settings()?)),
         Command::Config(command) => config::run(&command, &sources).map(Some),
