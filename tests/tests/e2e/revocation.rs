@@ -4,8 +4,9 @@ use auth_e2e::client::{Client, FLUTTER};
 use auth_e2e::http::Http;
 use auth_e2e::installation::Installation;
 use auth_e2e::server::Server;
+use rstest::rstest;
 
-use crate::support::{assert_refused, confidential_client, everything_in};
+use crate::support::{Store, assert_refused, confidential_client, everything_in};
 
 const SERVICE: &str = "back-office";
 
@@ -55,9 +56,11 @@ fn started(installation: &Installation) -> (Server, Http, Client) {
     (server, http, client)
 }
 
-#[test]
-fn what_was_revoked_stays_revoked_across_a_restart() {
-    let installation = Installation::new().unlimited();
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn what_was_revoked_stays_revoked_across_a_restart(#[case] store: Store) {
+    let installation = store.installation();
     let (server, http, client) = started(&installation);
     let service = Service::of(&installation);
     let (denied, ended, kept) = (
@@ -80,9 +83,11 @@ fn what_was_revoked_stays_revoked_across_a_restart() {
     client.refreshed(&kept);
 }
 
-#[test]
-fn what_an_operator_ends_beside_the_running_server_is_known_to_it_at_once() {
-    let installation = Installation::new().unlimited();
+#[rstest]
+#[case::sqlite(Store::Sqlite)]
+#[case::postgres(Store::Postgres)]
+fn what_an_operator_ends_beside_the_running_server_is_known_to_it_at_once(#[case] store: Store) {
+    let installation = store.installation();
     let (_server, http, client) = started(&installation);
     let service = Service::of(&installation);
     let tokens = client.admin_tokens();
