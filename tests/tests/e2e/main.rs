@@ -42,3 +42,4 @@ mod support;
 mod threats;
 mod timing;
 mod tls;
+mod transfer;
