@@ -15,6 +15,11 @@ use serde_json::Value;
 use crate::database::{Database, claims};
 use crate::support::{User, assert_refused, everything_in, refresh_until_cut};
 
+/// How a dump is put back, but for whereto.
+const PG_RESTORE: &str = "pg_restore --exit-on-error --single-transaction --no-owner --no-password --dbname=";
+/// The page that gives operators these commands.
+const PAGE: &str = include_str!("../../../docs/BACKUP.md");
+
 /// What operators are promised for the time from the loss of a database to its service.
 const RECOVERY_TIME: Duration = Duration::from_mins(15);
 
@@ -247,6 +252,11 @@ fn on_postgresql_the_command_that_backup_names_makes_one_that_pg_restore_brings_
     assert_eq!(named.status.code(), Some(3), "{}", everything_in(&named));
     let named: Value = serde_json::from_slice(&named.stdout).unwrap();
     let command = named["command"].as_str().unwrap();
+    let (dump, _) = command.split_once("--file").unwrap();
+    assert!(
+        PAGE.contains(dump) && PAGE.contains(PG_RESTORE),
+        "the page says the same"
+    );
     let password_file = password_file(&installation);
     shell(&installation, &format!("umask 077; {command}"), &password_file);
     let late = User::signed_in(&client);
@@ -255,9 +265,7 @@ fn on_postgresql_the_command_that_backup_names_makes_one_that_pg_restore_brings_
     let begun = Instant::now();
     let (login, rest) = elsewhere_url.rsplit_once('@').unwrap();
     let (user, _) = login.rsplit_once(':').unwrap();
-    let restore = format!(
-        "pg_restore --exit-on-error --single-transaction --no-owner --no-password --dbname='{user}@{rest}' auth.dump"
-    );
+    let restore = format!("{PG_RESTORE}'{user}@{rest}' auth.dump");
     shell(&installation, &restore, &password_file);
     let installation = installation.on_postgres(elsewhere);
     let server = installation.start();
