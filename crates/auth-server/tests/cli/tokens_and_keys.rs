@@ -1,5 +1,8 @@
 //! Signing keys, and a look into what they sign.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::Value;
 
 use crate::desk::{Desk, PASSWORD, Ran};
@@ -66,6 +69,47 @@ fn a_token_is_looked_into_and_judged_but_never_printed() {
         "{}",
         ran.out
     );
+}
+
+/// The tokens that the older service gave at a sign-in, and a desk with its key pair.
+fn of_the_older_service() -> (Desk, Value) {
+    let expected = include_str!("../../../../tests/fixtures/legacy/sqlite/expected.json");
+    let expected: Value = serde_json::from_str(expected).unwrap();
+    let private = include_str!("../../../../tests/fixtures/legacy/keys/private_key.pem");
+    let public = include_str!("../../../../tests/fixtures/legacy/keys/public_key.pem");
+    let desk = Desk::new();
+    let (private, public) = (
+        desk.write("private.pem", private),
+        desk.write("public.pem", public),
+    );
+    std::fs::set_permissions(&private, Permissions::from_mode(0o600)).unwrap();
+    let desk = desk
+        .with("AUTH_SERVICE__PRIVATE_KEY_PATH", private.to_str().unwrap())
+        .with("AUTH_SERVICE__PUBLIC_KEY_PATH", public.to_str().unwrap())
+        .with("AUTH_SERVICE__KEY_ID", "2024-01-key-1");
+    (desk, expected["tokens"][0].clone())
+}
+
+#[test]
+fn tokens_of_the_older_service_are_told_apart_by_what_they_say() {
+    let (desk, tokens) = of_the_older_service();
+    for (name, kind) in [
+        ("access_token", "access token"),
+        ("refresh_token", "refresh token"),
+    ] {
+        let (_, said) = inspect(&desk, tokens[name].as_str().unwrap());
+        assert_eq!(said["kind"], kind);
+        assert_eq!(said["header"]["typ"], "JWT");
+    }
+}
+
+#[test]
+fn a_refresh_token_of_the_older_service_that_was_not_taken_over_has_no_session_to_end() {
+    let (desk, tokens) = of_the_older_service();
+    desk.run(&["migrate", "up"]).succeeded();
+    let token = tokens["refresh_token"].as_str().unwrap();
+    desk.run_with(&["token", "revoke", "--token-stdin"], token)
+        .failed(1, "this token of the older service belongs to no session here");
 }
 
 #[test]
