@@ -39,6 +39,7 @@ mod sqlmap;
 mod starting;
 mod storm;
 mod support;
+mod takeover;
 mod threats;
 mod timing;
 mod tls;

@@ -31,8 +31,8 @@ What can't go back is told: passwords whose hash the older service does not know
 pub(super) struct ExportArguments {
     /// The older service's database: sqlite:///path, or postgresql://user@host/database with the password in PGPASSWORD
     /// or ~/.pgpass
-    #[arg(long, value_name = "URL", value_parser = LegacyPlace::parse)]
-    to: LegacyPlace,
+    #[arg(long, value_name = "URL")]
+    to: String,
     /// Write new secrets to this file, which must not exist yet, and not to standard output
     #[arg(long, value_name = "FILE")]
     secrets_file: Option<PathBuf>,
@@ -43,9 +43,9 @@ pub(super) struct ExportArguments {
 /// # Errors
 /// Where one of the databases can't be used; nothing is written then.
 pub(super) async fn run(arguments: ExportArguments, settings: &Settings) -> Result<Report, Failure> {
+    let place = LegacyPlace::parse(&arguments.to)?;
     let desk = Desk::open(settings).await?;
-    let url = arguments.to.url();
-    let mut sink = auth_storage::legacy::open_sink(url)
+    let mut sink = auth_storage::legacy::open_sink(place.url())
         .map_err(|error| Failure::of("write the older service's database", &error))?;
     let mut file = arguments
         .secrets_file
@@ -72,7 +72,7 @@ pub(super) async fn run(arguments: ExportArguments, settings: &Settings) -> Resu
                 .map_err(|error| Failure::of("write the file of secrets", &error))?;
         }
     }
-    Ok(reported(&arguments, &report))
+    Ok(reported(&arguments, &place, &report))
 }
 
 /// The older service knows no other hash of a secret.
@@ -82,8 +82,8 @@ fn bcrypt(settings: &Settings) -> Settings {
     settings
 }
 
-fn reported(arguments: &ExportArguments, report: &ExportReport) -> Report {
-    let url = arguments.to.url();
+fn reported(arguments: &ExportArguments, place: &LegacyPlace, report: &ExportReport) -> Report {
+    let url = place.url();
     let mut parts = vec![format!(
         "Written to {url}: {} users, {} clients, {} tokens written or revoked. {} sessions go on there.",
         report.users, report.clients, report.tokens, report.live_chains
@@ -106,7 +106,7 @@ fn reported(arguments: &ExportArguments, report: &ExportReport) -> Report {
     }
     parts.extend(secrets(arguments, report));
     parts.push("Done.".to_owned());
-    Report::new(parts.join("\n\n"), programs(arguments, report))
+    Report::new(parts.join("\n\n"), programs(arguments, place, report))
 }
 
 fn unsettled(chains: &[Unsettled]) -> String {
@@ -148,14 +148,14 @@ fn secrets(arguments: &ExportArguments, report: &ExportReport) -> Vec<String> {
     parts
 }
 
-fn programs(arguments: &ExportArguments, report: &ExportReport) -> Value {
+fn programs(arguments: &ExportArguments, place: &LegacyPlace, report: &ExportReport) -> Value {
     let chain = |chain: &Unsettled| json!({ "user_id": chain.user_id, "client_id": chain.client_id, "session_id": chain.session_id });
     let secret = |(client, secret): &(ClientId, ClientSecret)| match arguments.secrets_file {
         Some(_) => json!({ "client_id": client }),
         None => json!({ "client_id": client, "client_secret": secret.expose() }),
     };
     json!({
-        "to": arguments.to.url().to_string(),
+        "to": place.url().to_string(),
         "users": report.users,
         "clients": report.clients,
         "tokens": report.tokens,

@@ -40,8 +40,8 @@ Exit codes: 0 done, whatever rows were not taken; 1 not done, also where the key
 pub(super) struct ImportArguments {
     /// The older service's database: sqlite:///path, or postgresql://user@host/database with the password in PGPASSWORD
     /// or ~/.pgpass
-    #[arg(long, value_name = "URL", value_parser = LegacyPlace::parse)]
-    from: LegacyPlace,
+    #[arg(long, value_name = "URL")]
+    from: String,
     /// Write nothing, and say what would become of each row
     #[arg(long)]
     dry_run: bool,
@@ -59,8 +59,8 @@ pub(super) struct ImportArguments {
 /// Where one of the databases can't be used.
 pub(super) async fn run(arguments: ImportArguments, settings: &Settings) -> Result<Report, Failure> {
     let mode = if arguments.dry_run { Mode::Look } else { Mode::Take };
-    let url = arguments.from.url();
-    let mut source = auth_storage::legacy::open_source(url)
+    let place = LegacyPlace::parse(&arguments.from)?;
+    let mut source = auth_storage::legacy::open_source(place.url())
         .map_err(|error| Failure::of("read the older service's database", &error))?;
     let (target, migrated) = open_target(settings, mode).await?;
     let mut teller = Teller {
@@ -92,6 +92,7 @@ pub(super) async fn run(arguments: ImportArguments, settings: &Settings) -> Resu
     let key = key_state(settings, &arguments.kid)?;
     let done = Done {
         arguments: &arguments,
+        place: &place,
         migrated,
         report,
         secrets: teller.told,
@@ -208,6 +209,7 @@ fn key_state(settings: &Settings, kid: &Kid) -> Result<Option<KeyState>, Failure
 /// A take-over that came to its end.
 struct Done<'a> {
     arguments: &'a ImportArguments,
+    place: &'a LegacyPlace,
     migrated: Vec<String>,
     report: ImportReport,
     secrets: Vec<(ClientId, ClientSecret)>,
@@ -245,7 +247,7 @@ impl Done<'_> {
     }
 
     fn headline(&self) -> String {
-        let from = self.arguments.from.url();
+        let from = self.place.url();
         let mut headline = if self.arguments.dry_run {
             format!("This is what taking over from {from} would come to. Nothing was written.")
         } else {
@@ -352,7 +354,7 @@ impl Done<'_> {
         };
         let tables: serde_json::Map<String, Value> = self.report.tallies.iter().map(tally).collect();
         json!({
-            "from": self.arguments.from.url().to_string(),
+            "from": self.place.url().to_string(),
             "dry_run": self.arguments.dry_run,
             "migrations_applied": self.migrated,
             "tables": tables,

@@ -20,22 +20,21 @@ impl LegacyPlace {
     ///
     /// # Errors
     /// Where it is none, or holds one. The text is not repeated.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let authority = text.split_once("://").map_or("", |(_, rest)| rest);
         let authority = authority.split('/').next().unwrap_or_default();
-        if authority
+        let has_password = authority
             .rsplit_once('@')
-            .is_some_and(|(login, _)| login.contains(':'))
-        {
+            .is_some_and(|(login, _)| login.contains(':'));
+        if has_password {
             return Err(
-                "every process of this machine could read the password: leave it out, and give it by PGPASSWORD or \
-                 ~/.pgpass"
-                    .to_owned(),
+                Failure::usage("every process of this machine could read the password in the URL")
+                    .advise("Leave it out, and give it by PGPASSWORD or ~/.pgpass."),
             );
         }
         DatabaseUrl::parse(text)
             .map(Self)
-            .map_err(|fault| fault.to_string())
+            .map_err(|fault| Failure::usage(fault.to_string()))
     }
 
     /// The URL.
@@ -84,7 +83,9 @@ mod tests {
 
     #[test]
     fn a_password_is_not_taken_from_the_argument_and_not_repeated() {
-        let refused = LegacyPlace::parse("postgresql+asyncpg://auth:pencil@host/auth").unwrap_err();
+        let refused = LegacyPlace::parse("postgresql+asyncpg://auth:pencil@host/auth")
+            .unwrap_err()
+            .to_string();
         assert!(!refused.contains("pencil"), "{refused}");
         assert!(LegacyPlace::parse("postgresql://auth@host:5432/auth").is_ok());
         assert!(LegacyPlace::parse("sqlite:///a:b@c/old.db").is_ok());
