@@ -23,5 +23,6 @@ mod requests;
 mod revocation;
 mod scopes;
 mod takeover;
+mod takeover_walks;
 mod throttling;
 mod users;
