@@ -400,6 +400,38 @@ fn what_was_not_touched_goes_back_as_it_came() {
 }
 
 #[test]
+fn what_was_not_touched_goes_back_to_postgresql_as_it_came() {
+    let legacy = Legacy::postgres();
+    let (url, password) = legacy.url();
+    let installation = installation().with("PGPASSWORD", &password);
+    take_in_the_key(&installation);
+    answered(&installation, &["import-legacy", "--from", &url], 0);
+    let back = Legacy::Postgres(PostgresDatabase::new());
+    let to = back.url().0;
+    for _ in 0..2 {
+        let report = answered(&installation, &["export-legacy", "--to", &to], 0);
+        assert_eq!(report["live_sessions"], 7);
+        assert_eq!(rows_on_postgres(&back), rows_on_postgres(&legacy));
+    }
+}
+
+/// As [`rows`], of a database on PostgreSQL. When a token was consumed is known from its successor alone, so that is
+/// left out too.
+fn rows_on_postgres(legacy: &Legacy) -> String {
+    let Legacy::Postgres(database) = legacy else {
+        panic!()
+    };
+    let all = "SELECT * FROM users ORDER BY id; \
+               SELECT id, client_id, name, description, is_confidential, allowed_scopes, allowed_grant_types, \
+               access_token_lifetime, refresh_token_lifetime, is_active, created_at, updated_at \
+               FROM oauth_clients ORDER BY id; \
+               SELECT jti_hash, user_id, client_id, scope, expires_at, revoked, revoked_at IS NULL, parent_jti_hash, \
+               created_at FROM refresh_tokens \
+               WHERE user_id IN (SELECT id FROM users WHERE is_active) ORDER BY jti_hash";
+    database.tell(all).unwrap()
+}
+
+#[test]
 fn what_was_consumed_here_is_not_usable_there_and_who_must_sign_in_again_is_told() {
     let installation = installation().with("AUTH_SERVICE__REHASH_LEGACY_PASSWORDS", "false");
     take_in_the_key(&installation);
@@ -476,6 +508,35 @@ fn what_the_older_service_did_meanwhile_comes_along_with_the_next_take_over() {
     assert_refused(&client.refresh(rotated_there));
     let of_maria = expected["tokens"][2]["refresh_token"].as_str().unwrap();
     assert_refused(&client.refresh(of_maria));
+}
+
+#[test]
+fn a_session_that_went_on_in_both_services_stays_as_it_is_here_and_is_named() {
+    let installation = installation();
+    take_in_the_key(&installation);
+    let legacy = Legacy::sqlite(&installation);
+    let (url, _) = legacy.url();
+    answered(&installation, &["import-legacy", "--from", &url], 0);
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    let expected = legacy.expected();
+    let of_ivan = expected["tokens"][0]["refresh_token"].as_str().unwrap();
+    let here = Tokens::of(&client.refresh(of_ivan));
+    let Legacy::Sqlite(old) = &legacy else { panic!() };
+    let mut connection = SqliteConnection::establish(old.to_str().unwrap()).unwrap();
+    let row = "aaaaaaaa-77c7-42e1-bdb6-c6fb0b90c47c";
+    let parent = "9907ad72eb1a3bca303051d7ceeed7a44edd7d4465bcaa4ea962c512b6ab383d";
+    diesel::sql_query(format!(
+        "INSERT INTO refresh_tokens SELECT '{row}', '{}', user_id, client_id, scope, expires_at, 0, NULL, jti_hash, \
+         '2026-11-22 20:00:00.000000' FROM refresh_tokens WHERE jti_hash = '{parent}'",
+        "ab".repeat(32)
+    ))
+    .execute(&mut connection)
+    .unwrap();
+    let report = answered(&installation, &["import-legacy", "--from", &url], 0);
+    assert_counts(&report, "refresh_tokens", [0, 0, 9, 1]);
+    assert_eq!(report["not_taken"][0]["row"], row);
+    client.refreshed(&here);
 }
 
 #[test]
