@@ -187,7 +187,7 @@ pub enum Reason {
     #[error("its parents go round in a circle")]
     Cycle,
     /// Nobody can use it, and nobody needs to be told that it was consumed.
-    #[error("it expired more than 7 days ago")]
+    #[error("it expired longer ago than expired tokens are kept")]
     Expired,
     /// It was changed on both sides.
     #[error("it was changed in the older service after it had moved on here: this service's stays")]

@@ -11,7 +11,6 @@ use auth_domain::secret::ClientSecret;
 use auth_domain::takeover::{
     EmptyTarget, ImportPorts, ImportReport, LegacyTable, Mode, Rejection, Takeover, Target, Watcher, import,
 };
-use auth_domain::time::Seconds;
 use auth_jwt::{KeyStore, Kid};
 use auth_storage::{DatabaseUrl, Migrations};
 use clap::Args;
@@ -25,9 +24,6 @@ use super::output::{Ending, Report, Table, show_progress, try_print};
 use crate::compose::{self, StartError};
 use crate::settings::{KeyPlace, Settings};
 use crate::system::{SystemClock, SystemRandom};
-
-/// For how long after its end a token is kept: as long as housekeeping does.
-const KEPT_AFTER_EXPIRY: Seconds = Seconds::new(7 * 86_400);
 
 /// What the help says about repeating it.
 pub(super) const AGAIN: &str = "The older service's database is opened for reading only and never changed. The command can be repeated: what is \
@@ -76,7 +72,7 @@ pub(super) async fn run(arguments: ImportArguments, settings: &Settings) -> Resu
             watcher: &mut teller,
         },
         &takeover,
-        KEPT_AFTER_EXPIRY,
+        settings.housekeeping.expired_tokens_kept,
     )
     .await;
     show_progress("");
@@ -277,7 +273,7 @@ impl Done<'_> {
         let mut remarks = self.report.remarks.clone();
         if self.report.expired > 0 {
             remarks.push(format!(
-                "{} tokens expired more than 7 days ago: they are counted as not taken, and not named.",
+                "{} tokens expired longer ago than expired ones are kept: they are counted as not taken, and not named.",
                 self.report.expired
             ));
         }

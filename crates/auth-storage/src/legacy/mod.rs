@@ -106,6 +106,6 @@ mod tests {
         let text = r#"["password", "refresh_token"]"#;
         assert_eq!(grants_text(&grants(text).unwrap()), text);
         assert_eq!(grants("password"), None);
-        assert_eq!(grants(r#"[1]"#), None);
+        assert_eq!(grants("[1]"), None);
     }
 }
