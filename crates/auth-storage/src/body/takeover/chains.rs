@@ -203,6 +203,15 @@ impl Meeting<'_> {
         takeover: &Takeover,
     ) -> Result<ChainFate, StoreError> {
         let is_ended = self.state != SessionState::Live;
+        // What ends with its user or client is their change, and counted there.
+        let ends_by_itself = matches!(
+            self.state,
+            SessionState::Revoked {
+                reason: RevocationReason::Requested,
+                ..
+            }
+        );
+        let updated = u64::from(ends_by_itself && self.newer.is_empty());
         if takeover.mode == Mode::Take {
             if !self.newer.is_empty() && !self.move_head(conn, &ours.head)? {
                 return Ok(self.left());
@@ -213,8 +222,8 @@ impl Meeting<'_> {
         }
         Ok(ChainFate {
             taken: count(self.newer),
-            updated: u64::from(is_ended && self.newer.is_empty()),
-            already_there: count(self.here) - u64::from(is_ended && self.newer.is_empty()),
+            updated,
+            already_there: count(self.here) - updated,
             is_live: !is_ended && takeover.at < self.chain.head.token.expires_at,
             not_taken: None,
         })
