@@ -216,3 +216,18 @@ fn a_password_in_an_argument_is_refused_and_not_repeated() {
     let neither = installation.run(&["transfer"], "").unwrap();
     assert_eq!(neither.status.code(), Some(2), "{}", everything_in(&neither));
 }
+
+#[test]
+fn a_target_that_is_away_is_told_without_its_password() {
+    let installation = Installation::new();
+    installation.start().stop().unwrap();
+    let file = installation.directory().join("target.url");
+    fs::write(&file, "postgresql://auth:pencil@127.0.0.1:1/auth\n").unwrap();
+    let (code, refused) = json(&installation, &["transfer", "--to-file", "target.url"]);
+    assert_eq!(code, Some(1), "{refused}");
+    let told = refused.to_string();
+    assert!(
+        told.contains("cannot open the target") && !told.contains("pencil"),
+        "{told}"
+    );
+}

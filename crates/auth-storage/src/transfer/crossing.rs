@@ -20,7 +20,7 @@ pub(super) struct Crossing<'a> {
 pub(super) struct Table {
     pub(super) name: &'static str,
     count: fn(&mut End) -> Result<i64, StoreError>,
-    foreign_rows: fn(&mut Crossing<'_>) -> Result<u64, TransferError>,
+    compare: fn(&mut Crossing<'_>) -> Result<Compared, TransferError>,
     delete_foreign_rows: fn(&mut Crossing<'_>) -> Result<u64, TransferError>,
     copy: fn(&mut Crossing<'_>) -> Result<Copied, TransferError>,
     verify: fn(&mut Crossing<'_>) -> Result<Passed, TransferError>,
@@ -42,12 +42,21 @@ impl Table {
         Self {
             name: R::TABLE,
             count: |end| R::of(end).count(),
-            foreign_rows: |crossing| crossing.foreign_rows::<R>(),
+            compare: |crossing| crossing.compare::<R>(),
             delete_foreign_rows: |crossing| crossing.delete_foreign_rows::<R>(),
             copy: |crossing| crossing.copy::<R>(),
             verify: |crossing| crossing.verify::<R>(),
         }
     }
+}
+
+/// How a table of the target stood before anything was written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Compared {
+    /// How many rows it has that the source has not.
+    foreign: u64,
+    /// Whether it lacks any, or has any otherwise.
+    is_behind: bool,
 }
 
 /// How many rows were written.
@@ -66,10 +75,17 @@ impl<'a> Crossing<'a> {
     pub(super) fn carry_out(&mut self, surplus: Surplus) -> Result<Transferred, TransferError> {
         self.source.begin_snapshot().map_err(of_the_source)?;
         let before = self.marks()?;
-        let deleted = self.make_room(surplus)?;
+        let compared = self.compare_all()?;
+        let deleted = self.make_room(&compared, surplus)?;
+        let is_cleared = deleted.iter().any(|rows| *rows > 0);
         let mut tables = Vec::with_capacity(TABLES.len());
-        for (table, deleted) in TABLES.iter().zip(deleted) {
-            let copied = (table.copy)(self)?;
+        for ((table, compared), deleted) in TABLES.iter().zip(compared).zip(deleted) {
+            // With a row goes what can't be without it, in other tables too.
+            let copied = if compared.is_behind || is_cleared {
+                (table.copy)(self)?
+            } else {
+                Copied::default()
+            };
             tables.push((table, copied, deleted));
         }
         // Only now: what is deleted or written in one table can change what is in another.
@@ -114,12 +130,21 @@ impl<'a> Crossing<'a> {
         Ok(Marks { counts, newest })
     }
 
-    /// Sees to it that the target has nothing that the source has not; how many rows of each table were deleted.
-    fn make_room(&mut self, surplus: Surplus) -> Result<[u64; TABLES.len()], TransferError> {
-        let mut rows = [0; TABLES.len()];
-        for (table, rows) in TABLES.iter().zip(&mut rows) {
-            *rows = (table.foreign_rows)(self)?;
+    fn compare_all(&mut self) -> Result<[Compared; TABLES.len()], TransferError> {
+        let mut compared = [Compared::default(); TABLES.len()];
+        for (table, compared) in TABLES.iter().zip(&mut compared) {
+            *compared = (table.compare)(self)?;
         }
+        Ok(compared)
+    }
+
+    /// Sees to it that the target has nothing that the source has not; how many rows of each table were deleted.
+    fn make_room(
+        &mut self,
+        compared: &[Compared; TABLES.len()],
+        surplus: Surplus,
+    ) -> Result<[u64; TABLES.len()], TransferError> {
+        let mut rows = compared.map(|compared| compared.foreign);
         if rows.iter().all(|rows| *rows == 0) {
             return Ok(rows);
         }
@@ -136,22 +161,28 @@ impl<'a> Crossing<'a> {
         Ok(rows)
     }
 
-    fn foreign_rows<R: Row>(&mut self) -> Result<u64, TransferError> {
+    /// An empty table, the most common case, is not worth reading the source for.
+    fn compare<R: Row>(&mut self) -> Result<Compared, TransferError> {
         if R::of(&mut self.target)
             .count()
             .map_err(failed::<R>(Side::Target))?
             == 0
         {
-            return Ok(0);
+            return Ok(Compared {
+                foreign: 0,
+                is_behind: true,
+            });
         }
-        let mut foreign = 0;
+        let mut compared = Compared::default();
         self.walk::<R>(Step::Comparing, |_, finding| {
-            if let Finding::Foreign(_) = finding {
-                foreign += 1;
+            match finding {
+                Finding::Same => {}
+                Finding::Missing(_) | Finding::Changed(_) => compared.is_behind = true,
+                Finding::Foreign(_) => compared.foreign += 1,
             }
             Ok(())
         })?;
-        Ok(foreign)
+        Ok(compared)
     }
 
     fn delete_foreign_rows<R: Row>(&mut self) -> Result<u64, TransferError> {
