@@ -34,6 +34,9 @@ pub(crate) enum StoreError {
     /// It has waited for so long that nobody may be there any more, and was not begun.
     #[error("it has waited for too long")]
     Late,
+    /// No answer has come for so long that none is waited for any more.
+    #[error("the database is silent; whether anything was done is not known")]
+    Silent,
     /// The connection was lost between the order to commit and its answer.
     #[error("whether it was committed is not known: {0}")]
     Unsettled(String),
@@ -85,6 +88,7 @@ impl StoreError {
             | Self::NotCommitted(_)
             | Self::NoConnection(_)
             | Self::Late
+            | Self::Silent
             | Self::Unsettled(_)
             | Self::Overloaded
             | Self::Panicked

@@ -42,6 +42,12 @@ pub enum UrlFault {
     /// No database of the server is named; the driver would take one by the user's name.
     #[error("a PostgreSQL URL names its database, as in postgresql://user:password@host:5432/database")]
     NoDatabase,
+    /// What stands before the database's name would be read as something else than was meant.
+    #[error(
+        "user and password of a PostgreSQL URL are percent-encoded: %40 for @, %3A for :, %2F for /, %3F for ?, %25 for %; \
+         host and port follow, as in postgresql://user:password@host:5432/database"
+    )]
+    Encoding,
     /// A parameter that is not one of those that make sense here.
     #[error(
         "the parameter {0} of a PostgreSQL URL is not known; known are sslmode, sslrootcert, sslcert, sslkey, \
@@ -133,6 +139,11 @@ impl PostgresUrl {
     fn parse(rest: &str) -> Result<Self, UrlFault> {
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, database) = place.split_once('/').ok_or(UrlFault::NoDatabase)?;
+        check_authority(authority)?;
+        // Where a password holds a slash, what is taken for the database's name is the rest of it.
+        if database.contains(['@', ':']) || !is_encoded(database) {
+            return Err(UrlFault::Encoding);
+        }
         if database.is_empty() || database.contains('/') {
             return Err(UrlFault::NoDatabase);
         }
@@ -145,7 +156,7 @@ impl PostgresUrl {
             none if none.is_empty() => none,
             some => format!("?{some}"),
         };
-        let (user, host) = match authority.rsplit_once('@') {
+        let (user, host) = match authority.split_once('@') {
             Some((login, host)) => (login.split(':').next(), host),
             None => (None, authority),
         };
@@ -159,6 +170,18 @@ impl PostgresUrl {
     /// The URL as libpq takes it, the password in it.
     pub(crate) fn expose(&self) -> &str {
         self.url.expose_secret()
+    }
+
+    /// A text of the driver's without the password, should it be in it.
+    pub(crate) fn hide(&self, text: &str) -> String {
+        let login = self.expose().strip_prefix("postgresql://").unwrap_or_default();
+        let login = login.split_once('@').map_or("", |(login, _)| login);
+        let Some((_, password)) = login.split_once(':').filter(|(_, password)| !password.is_empty()) else {
+            return text.to_owned();
+        };
+        let plain = percent_decode_str(password).decode_utf8_lossy();
+        text.replace(password, "(password)")
+            .replace(plain.as_ref(), "(password)")
     }
 
     /// Whether a parameter of that name is in it.
@@ -219,6 +242,43 @@ impl fmt::Debug for PostgresUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "PostgresUrl({})", self.shown)
     }
+}
+
+/// Refuses what libpq would take apart in another way than we do, and then quote in its complaint.
+fn check_authority(authority: &str) -> Result<(), UrlFault> {
+    let (login, hosts) = authority.split_once('@').unwrap_or(("", authority));
+    let is_login = login.matches(':').count() <= 1 && is_encoded(login);
+    let are_hosts = hosts.split(',').all(is_host);
+    if is_login && are_hosts {
+        Ok(())
+    } else {
+        Err(UrlFault::Encoding)
+    }
+}
+
+/// Whether each `%` begins a byte in hexadecimal, and nothing is left that has a meaning of its own.
+fn is_encoded(text: &str) -> bool {
+    let has_digits =
+        |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    !text.contains(['@', '[', ']', '#', ' ']) && text.split('%').skip(1).all(has_digits)
+}
+
+/// Whether it is a host, with or without a port: a name, an IPv4 address, an IPv6 address in brackets, or the encoded
+/// path of a socket.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(literal) => match literal.split_once(']') {
+            Some((address, rest)) => (address, rest),
+            None => return false,
+        },
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let is_port = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:%".contains(&byte);
+    is_port && is_encoded(host) && host.bytes().all(is_name)
 }
 
 /// One parameter as libpq takes it. `ssl` is what asyncpg calls `sslmode`.
@@ -282,6 +342,14 @@ mod tests {
     #[case("postgresql://host", UrlFault::NoDatabase)]
     #[case("postgresql://host/", UrlFault::NoDatabase)]
     #[case("postgresql://user:word@host/db/more", UrlFault::NoDatabase)]
+    #[case("postgresql://u:Pen@cil77@host/db", UrlFault::Encoding)]
+    #[case("postgresql://u:Pen%cil@host/db", UrlFault::Encoding)]
+    #[case("postgresql://u:Pen/cil77@host", UrlFault::Encoding)]
+    #[case("postgresql://u:Pen/cil77@host/db", UrlFault::Encoding)]
+    #[case("postgresql://u:Pen:cil@host/db", UrlFault::Encoding)]
+    #[case("postgresql://u:Pen?cil@host/db", UrlFault::NoDatabase)]
+    #[case("postgresql://u:pencil@host:cil/db", UrlFault::Encoding)]
+    #[case("postgresql://u:pencil@[::1/db", UrlFault::Encoding)]
     #[case("postgresql://host/db?ssl=perhaps", UrlFault::Ssl)]
     #[case("postgresql://host/db?password=pencil", UrlFault::UnknownParameter("password".into()))]
     #[case("postgresql://host/db?options=-c", UrlFault::UnknownParameter("options".into()))]
@@ -300,8 +368,8 @@ mod tests {
         "postgresql://u@host/db?sslmode=require"
     )]
     #[case(
-        "postgresql+psycopg2://u:a@pencil@host/db?ssl=true",
-        "postgresql://u@host/db?sslmode=require"
+        "postgresql://u:pencil@a.example:5432,[::1]:5433/db",
+        "postgresql://u@a.example:5432,[::1]:5433/db"
     )]
     #[case("postgresql:///db?host=%2Frun", "postgresql:///db?host=%2Frun")]
     fn a_postgresql_url_shows_everything_but_its_password(#[case] url: &str, #[case] shown: &str) {
@@ -310,6 +378,20 @@ mod tests {
         assert_eq!(parsed.path(), None);
         assert_eq!(parsed.to_string(), shown);
         assert_eq!(format!("{parsed:?}"), format!("Postgres(PostgresUrl({shown}))"));
+    }
+
+    #[test]
+    fn what_the_driver_says_is_told_without_the_password_in_either_form() {
+        let DatabaseUrl::Postgres(url) = DatabaseUrl::parse("postgresql://u:pen%40cil@host/db").unwrap()
+        else {
+            panic!("a PostgreSQL URL");
+        };
+        let said = url.hide(r#"invalid "pen%40cil", or is it "pen@cil"?"#);
+        assert_eq!(said, r#"invalid "(password)", or is it "(password)"?"#);
+        let DatabaseUrl::Postgres(url) = DatabaseUrl::parse("postgresql://u@host/db").unwrap() else {
+            panic!("a PostgreSQL URL");
+        };
+        assert_eq!(url.hide("as it is"), "as it is");
     }
 
     #[rstest]

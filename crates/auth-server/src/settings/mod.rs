@@ -126,7 +126,7 @@ pub struct Database {
     pub replica: Option<DatabaseUrl>,
     /// How many connections read, of an SQLite database.
     pub readers: u32,
-    /// How many connections to a PostgreSQL server there are, besides two for rotations.
+    /// How many connections to a PostgreSQL server there are, besides four for rotations.
     pub connections: u32,
     /// Who applies migrations.
     pub migration: Migration,

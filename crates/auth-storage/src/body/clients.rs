@@ -13,7 +13,7 @@ use super::{Conn, audit, sessions};
 use crate::error::StoreError;
 use crate::rows::{ClientRow, ClientTerms};
 use crate::schema::oauth_clients;
-use crate::types::Moment;
+use crate::types::{Id, Moment};
 
 /// The client of that identifier.
 pub(super) fn find(conn: &mut Conn, client_id: &ClientId) -> Result<Option<Client>, StoreError> {
@@ -67,22 +67,30 @@ fn conflict(conn: &mut Conn, client: &Client) -> Result<ClientCreated, StoreErro
     })
 }
 
-/// Changes a client, and ends or deletes the chains that the change leaves no ground to.
+/// Changes a client, and ends or deletes the chains that the change leaves no ground to. Says at which heads the history
+/// of deleted chains begins.
 pub(super) fn change(
     conn: &mut Conn,
     client_id: &ClientId,
     change: &ClientChange,
     at: Timestamp,
     record: &AuditRecord,
-) -> Result<Changed, StoreError> {
+) -> Result<(Changed, Vec<Id>), StoreError> {
+    let heads = match change {
+        ClientChange::Delete => sessions::heads_of_client(conn, client_id)?,
+        ClientChange::RotateSecret(_)
+        | ClientChange::Update(_)
+        | ClientChange::Enable
+        | ClientChange::Disable => Vec::new(),
+    };
     if apply(conn, client_id, change, at)? == 0 {
-        return why_nothing_changed(conn, client_id, change);
+        return Ok((why_nothing_changed(conn, client_id, change)?, Vec::new()));
     }
     if matches!(change, ClientChange::Disable) {
         sessions::end_of_client(conn, client_id.clone(), RevocationReason::ClientDisabled, at)?;
     }
     audit::record(conn, record)?;
-    Ok(Changed::Changed)
+    Ok((Changed::Changed, heads))
 }
 
 fn why_nothing_changed(
@@ -128,10 +136,7 @@ fn apply(
         ClientChange::Disable => diesel::update(this)
             .set((oauth_clients::is_active.eq(false), changed_at))
             .execute(conn),
-        ClientChange::Delete => {
-            sessions::delete_history_of_client(conn, client_id)?;
-            diesel::delete(this).execute(conn)
-        }
+        ClientChange::Delete => diesel::delete(this).execute(conn),
     };
     Ok(changed?)
 }

@@ -12,8 +12,8 @@ mod clients;
 mod founding;
 mod ports;
 mod sessions;
-mod transfer;
 mod takeover;
+mod transfer;
 mod upkeep;
 mod users;
 

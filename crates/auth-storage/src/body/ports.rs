@@ -14,17 +14,48 @@ use auth_domain::ports::{
     AccessStanding, AccessTokens, AuditTrail, Clients, Denial, Sessions, StoreProbe, StoreReadiness,
     Unavailable, UserKey, Users,
 };
-use auth_domain::session::{NewSession, Opened, Revocation, Rotated, Rotation, SessionKey, SessionView};
+use auth_domain::session::{
+    NewSession, Opened, Revocation, RevocationTarget, Rotated, Rotation, SessionKey, SessionView,
+};
 use auth_domain::time::Timestamp;
 use auth_domain::user::{Login, User};
 
 use super::{
-    Engine, access_tokens, audit, check_writable, clients, founding, migrations_are_pending, sessions, users,
+    Conn, Engine, access_tokens, audit, check_writable, clients, delete_chains, founding,
+    migrations_are_pending, sessions, users,
 };
+use crate::types::Id;
 
 /// Every port of the store.
 pub(crate) struct Adapter {
     pub(crate) engine: Arc<Engine>,
+}
+
+/// So many chains lose their history in one transaction: some ten thousand tokens, where they are a month old.
+const FORGOTTEN_AT_ONCE: usize = 16;
+
+impl Adapter {
+    /// Deletes the history of chains whose sessions are gone, little by little: nobody sees it any more, and nobody is
+    /// to wait for it. What is left over, should this be cut short, leaves with its time.
+    async fn forget_history(&self, heads: Vec<Id>) {
+        for heads in heads.chunks(FORGOTTEN_AT_ONCE) {
+            let heads = heads.to_vec();
+            let deleted = self
+                .engine
+                .write("delete the history of ended chains", move |conn| {
+                    delete_chains(conn, &heads)
+                })
+                .await;
+            if let Err(outage) = deleted {
+                tracing::warn!(
+                    operation = outage.what,
+                    cause = %outage.source,
+                    "what is left of deleted chains leaves when it has expired"
+                );
+                return;
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -69,11 +100,17 @@ impl Sessions for Adapter {
     }
 
     async fn revoke(&self, revocation: Revocation, audit: AuditRecord) -> Result<u64, Unavailable> {
-        self.engine
-            .write("revoke sessions", move |conn| {
-                sessions::revoke(conn, &revocation, &audit)
-            })
-            .await
+        let what = "revoke sessions";
+        let is_large = matches!(
+            revocation.target,
+            RevocationTarget::User(_) | RevocationTarget::Client(_)
+        );
+        let revoke = move |conn: &mut Conn| sessions::revoke(conn, &revocation, &audit);
+        if is_large {
+            self.engine.administer(what, revoke).await
+        } else {
+            self.engine.write(what, revoke).await
+        }
     }
 }
 
@@ -216,11 +253,14 @@ impl UserDirectory for Adapter {
         at: Timestamp,
         audit: AuditRecord,
     ) -> Result<Changed, Unavailable> {
-        self.engine
-            .write("change a user", move |conn| {
+        let (changed, heads) = self
+            .engine
+            .administer("change a user", move |conn| {
                 users::change(conn, id, &change, at, &audit)
             })
-            .await
+            .await?;
+        self.forget_history(heads).await;
+        Ok(changed)
     }
 }
 
@@ -251,10 +291,13 @@ impl ClientDirectory for Adapter {
         audit: AuditRecord,
     ) -> Result<Changed, Unavailable> {
         let client_id = client_id.clone();
-        self.engine
-            .write("change a client", move |conn| {
+        let (changed, heads) = self
+            .engine
+            .administer("change a client", move |conn| {
                 clients::change(conn, &client_id, &change, at, &audit)
             })
-            .await
+            .await?;
+        self.forget_history(heads).await;
+        Ok(changed)
     }
 }

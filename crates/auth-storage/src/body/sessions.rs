@@ -8,7 +8,7 @@ use auth_domain::session::{
 use auth_domain::time::Timestamp;
 use diesel::prelude::*;
 
-use super::{Conn, audit, client_is_active, delete_chains, users};
+use super::{Conn, audit, client_is_active, users};
 use crate::error::StoreError;
 use crate::rows::{NewSessionRow, NewTokenRow, SessionRow};
 use crate::schema::{legacy_tokens, refresh_tokens, sessions, users as user_table};
@@ -118,22 +118,20 @@ fn end_chains(conn: &mut Conn, revocation: &Revocation) -> Result<u64, StoreErro
     Ok(ended?.try_into().unwrap_or(u64::MAX))
 }
 
-/// Deletes the history of a user's chains; the sessions themselves go with the user.
-pub(super) fn delete_history_of_user(conn: &mut Conn, user: UserId) -> Result<(), StoreError> {
-    let heads = sessions::table
+/// The heads of a user's chains: where their history is found once the sessions have gone with the user.
+pub(super) fn heads_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Id>, StoreError> {
+    Ok(sessions::table
         .filter(sessions::user_id.eq(Id(user.as_uuid())))
         .select(sessions::head_token_id)
-        .load::<Id>(conn)?;
-    delete_chains(conn, &heads)
+        .load(conn)?)
 }
 
-/// Deletes the history of a client's chains; the sessions themselves go with the client.
-pub(super) fn delete_history_of_client(conn: &mut Conn, client: &ClientId) -> Result<(), StoreError> {
-    let heads = sessions::table
+/// The same of a client's chains.
+pub(super) fn heads_of_client(conn: &mut Conn, client: &ClientId) -> Result<Vec<Id>, StoreError> {
+    Ok(sessions::table
         .filter(sessions::client_id.eq(client.as_str()))
         .select(sessions::head_token_id)
-        .load::<Id>(conn)?;
-    delete_chains(conn, &heads)
+        .load(conn)?)
 }
 
 fn append(conn: &mut Conn, row: &NewTokenRow<'_>) -> Result<(), StoreError> {

@@ -105,14 +105,16 @@ fn conflict(conn: &mut Conn, user: &User) -> Result<UserCreated, StoreError> {
     })
 }
 
-/// Changes a user, and ends or deletes the chains that the change leaves no ground to.
+/// Changes a user, and ends or deletes the chains that the change leaves no ground to. Says at which heads the history
+/// of deleted chains begins.
 pub(super) fn change(
     conn: &mut Conn,
     id: UserId,
     change: &UserChange,
     at: Timestamp,
     record: &AuditRecord,
-) -> Result<Changed, StoreError> {
+) -> Result<(Changed, Vec<Id>), StoreError> {
+    let mut heads = Vec::new();
     let changed = match change {
         UserChange::SetPassword(hash) => diesel::update(users::table.find(Id(id.as_uuid())))
             .set((
@@ -123,18 +125,18 @@ pub(super) fn change(
         UserChange::Activate => set_active(conn, id, true, at)?,
         UserChange::Deactivate => set_active(conn, id, false, at)?,
         UserChange::Delete => {
-            sessions::delete_history_of_user(conn, id)?;
+            heads = sessions::heads_of_user(conn, id)?;
             diesel::delete(users::table.find(Id(id.as_uuid()))).execute(conn)?
         }
     };
     if changed == 0 {
-        return Ok(Changed::NotFound);
+        return Ok((Changed::NotFound, Vec::new()));
     }
     if let Some(reason) = reason_to_end_chains(change) {
         sessions::end_of_user(conn, id, reason, at)?;
     }
     audit::record(conn, record)?;
-    Ok(Changed::Changed)
+    Ok((Changed::Changed, heads))
 }
 
 fn set_active(conn: &mut Conn, id: UserId, is_active: bool, at: Timestamp) -> Result<usize, StoreError> {

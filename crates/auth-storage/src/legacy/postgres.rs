@@ -2,10 +2,10 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::pg::PgConnection;
-use diesel::prelude::*;
 
 use crate::PostgresUrl;
 use crate::error::StoreError;
+use crate::postgres::links::establish;
 
 #[path = "body.rs"]
 mod body;
@@ -17,7 +17,7 @@ const TABLES: &str = include_str!("postgres.sql");
 
 /// Opens it for reading: the server itself refuses every write, and all queries see one moment.
 pub(super) fn open_source(url: &PostgresUrl) -> Result<body::Source, StoreError> {
-    let mut conn = connect(url)?;
+    let mut conn = establish(url)?;
     conn.batch_execute(
         "SET default_transaction_read_only = on; BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;",
     )?;
@@ -26,11 +26,7 @@ pub(super) fn open_source(url: &PostgresUrl) -> Result<body::Source, StoreError>
 
 /// Opens it for writing, in one transaction.
 pub(super) fn open_sink(url: &PostgresUrl) -> Result<body::Sink, StoreError> {
-    let mut conn = connect(url)?;
+    let mut conn = establish(url)?;
     conn.batch_execute("SET lock_timeout = '10s'; BEGIN;")?;
     body::Sink::over(conn, TABLES)
-}
-
-fn connect(url: &PostgresUrl) -> Result<Conn, StoreError> {
-    Conn::establish(url.expose()).map_err(|error| StoreError::NoConnection(error.to_string()))
 }

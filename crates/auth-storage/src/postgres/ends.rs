@@ -1,9 +1,8 @@
 //! Both ends of a transfer, where they are databases of a server.
 
 use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
 
-use super::links::conninfo;
+use super::links::establish;
 use super::{Conn, database_error};
 use crate::error::StoreError;
 use crate::{OpenError, PostgresUrl};
@@ -27,8 +26,7 @@ pub(crate) fn target(url: &PostgresUrl) -> Result<Conn, OpenError> {
 }
 
 fn connect(url: &PostgresUrl, greetings: &[&str]) -> Result<Conn, StoreError> {
-    let mut conn =
-        Conn::establish(&conninfo(url)).map_err(|error| StoreError::NoConnection(error.to_string()))?;
+    let mut conn = establish(url)?;
     for greeting in greetings {
         conn.batch_execute(greeting)?;
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use auth_domain::audit::AuditRecord;
 use auth_domain::ports::Unavailable;
 use auth_domain::session::{Rotated, Rotation};
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use tokio::sync::oneshot;
 
 use super::links::{Link, Links};
@@ -18,6 +18,9 @@ use crate::{OpenError, PostgresUrl, StoreOptions};
 
 /// How often a query or a transaction is tried.
 const TRIES: u32 = 3;
+/// Takes the time limits off, until the transaction ends.
+const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
+                         SET LOCAL lock_timeout = '30s'";
 /// How long a thread waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -30,6 +33,8 @@ pub(crate) struct Engine {
     rotations: Rotations,
     /// Where queries go that may lag behind.
     replica: Option<Lane<Job>>,
+    /// When whoever asks is told that there is no answer, though there may be one yet.
+    limit: Duration,
 }
 
 /// Opens a database; finds out whether it can be reached.
@@ -60,6 +65,7 @@ fn start(links: &Links, replica: Option<&PostgresUrl>, options: StoreOptions) ->
         work,
         rotations: Rotations::start(links, options)?,
         replica,
+        limit: options.patience * 2,
     })
 }
 
@@ -89,10 +95,10 @@ impl Engine {
         T: Send + 'static,
         Q: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
     {
-        ask(&self.work, what, move |links, patience| {
+        let answer = ask(&self.work, what, move |links, patience| {
             again(links, patience, |link| Attempt::of(query(link.conn())))
-        })
-        .await
+        });
+        self.in_time(what, answer).await
     }
 
     /// Runs a query whose answer may be a little old: on the replica where there is one and it answers.
@@ -108,7 +114,7 @@ impl Engine {
         let answered = ask(replica, what, move |links, patience| {
             again(links, patience, |link| Attempt::of(own(link.conn())))
         });
-        match answered.await {
+        match self.in_time(what, answered).await {
             Ok(answer) => Ok(answer),
             Err(outage) => {
                 tracing::warn!(operation = what, cause = %outage.source, "the replica does not answer; asking the primary");
@@ -123,10 +129,27 @@ impl Engine {
         T: Send + 'static,
         W: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
     {
-        ask(&self.work, what, move |links, patience| {
+        let done = ask(&self.work, what, move |links, patience| {
             again(links, patience, |link| transaction(link.conn(), &work))
-        })
-        .await
+        });
+        self.in_time(what, done).await
+    }
+
+    /// Runs a transaction that may have to change very many rows, and is given the time it needs: an operator waits for
+    /// it, and of those who refresh only they whose chains it ends.
+    pub(crate) async fn administer<T, W>(&self, what: &'static str, work: W) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        W: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    {
+        let unhurried = move |conn: &mut Conn| {
+            conn.batch_execute(UNHURRIED)?;
+            work(conn)
+        };
+        let done = ask(&self.work, what, move |links, patience| {
+            again(links, patience, |link| transaction(link.conn(), &unhurried))
+        });
+        done.await
     }
 
     /// Rotates a chain, together with whatever else is to be rotated at the moment.
@@ -137,7 +160,20 @@ impl Engine {
         audit: AuditRecord,
     ) -> Result<Rotated, Unavailable> {
         let (turn, outcome) = Turn::new(rotation, audit);
-        settle(what, self.rotations.submit(turn), outcome).await
+        self.in_time(what, settle(what, self.rotations.submit(turn), outcome))
+            .await
+    }
+
+    /// Gives a server up that has gone silent without its host: the driver would wait for it for ever. Its own time
+    /// limits have passed by then, so what comes later is late for everybody.
+    async fn in_time<T>(
+        &self,
+        what: &'static str,
+        answer: impl Future<Output = Result<T, Unavailable>>,
+    ) -> Result<T, Unavailable> {
+        tokio::time::timeout(self.limit, answer)
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Silent.in_operation(what)))
     }
 
     /// Finishes what is queued, and closes every connection.
@@ -242,5 +278,93 @@ fn transaction<T>(conn: &mut Conn, work: &impl Fn(&mut Conn) -> Result<T, StoreE
             // What keeps it from rolling back keeps it from everything else.
             Err(_) => Attempt::Undone(StoreError::NoConnection(error.to_string())),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use auth_testkit::server::Database;
+    use diesel::prelude::*;
+
+    use super::*;
+    use crate::DatabaseUrl;
+
+    fn engine(database: &Database, options: StoreOptions) -> Engine {
+        let Ok(DatabaseUrl::Postgres(url)) = DatabaseUrl::parse(&database.url()) else {
+            panic!("a PostgreSQL URL");
+        };
+        open(&url, None, options).unwrap()
+    }
+
+    fn run(conn: &mut Conn, sql: &'static str) -> Result<usize, StoreError> {
+        Ok(diesel::sql_query(sql).execute(conn)?)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_fails_the_work_alone_and_nothing_is_written_into_what_it_left_open() {
+        let database = Database::new();
+        // One thread and one connection, so that whoever comes next would get the one that was left.
+        let options = StoreOptions {
+            connections: 1,
+            ..StoreOptions::default()
+        };
+        let engine = engine(&database, options);
+        let table = |conn: &mut Conn| run(conn, "CREATE TABLE numbers (n INTEGER)");
+        engine.write("make a table", table).await.unwrap();
+        for _ in 0..2 {
+            let panicking = |_: &mut Conn| -> Result<(), StoreError> { panic!("as the test asks") };
+            let read = engine.read("read", panicking).await.unwrap_err();
+            assert!(read.source.to_string().contains("panicked"), "{}", read.source);
+            let half_done = |conn: &mut Conn| -> Result<(), StoreError> {
+                run(conn, "INSERT INTO numbers VALUES (1)")?;
+                panic!("as the test asks")
+            };
+            let written = engine.write("write", half_done).await.unwrap_err();
+            assert!(
+                written.source.to_string().contains("panicked"),
+                "{}",
+                written.source
+            );
+            let insert = |conn: &mut Conn| run(conn, "INSERT INTO numbers VALUES (2)");
+            assert_eq!(engine.write("write", insert).await.unwrap(), 1);
+        }
+        let seen = database.tell("SELECT string_agg(n::text, ' ') FROM numbers");
+        assert_eq!(seen.unwrap().trim(), "2 2");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_that_says_nothing_is_given_up() {
+        let database = Database::new();
+        let options = StoreOptions {
+            patience: Duration::from_millis(100),
+            ..StoreOptions::default()
+        };
+        let engine = engine(&database, options);
+        // As long as the server's own limit is off, nothing else ends this.
+        let silent =
+            |conn: &mut Conn| Ok(conn.batch_execute("SET statement_timeout = 0; SELECT pg_sleep(2)")?);
+        let given_up = engine.read("wait", silent).await.unwrap_err();
+        assert!(
+            given_up.source.to_string().contains("silent"),
+            "{}",
+            given_up.source
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn administration_has_the_time_it_needs() {
+        let database = Database::new();
+        let options = StoreOptions {
+            patience: Duration::from_millis(200),
+            ..StoreOptions::default()
+        };
+        let engine = engine(&database, options);
+        let slow = |conn: &mut Conn| run(conn, "SELECT pg_sleep(0.6)");
+        engine.write("write", slow).await.expect_err("the server ends it");
+        assert_eq!(engine.administer("administer", slow).await.unwrap(), 1);
+        engine
+            .write("write", slow)
+            .await
+            .expect_err("only then and there");
     }
 }

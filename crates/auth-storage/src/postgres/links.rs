@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
 
@@ -41,13 +41,14 @@ impl Links {
     /// A pool that makes its connections as they are wanted; none is made here.
     pub(super) fn new(url: &PostgresUrl, connections: u32, options: StoreOptions) -> Self {
         let maker = Maker {
-            url: conninfo(url),
+            url: url.clone(),
             greeting: greeting(options),
             era: AtomicU64::new(0),
         };
         let pool = Pool::builder()
             .max_size(connections.max(1))
             .min_idle(Some(0))
+            .idle_timeout(None)
             .test_on_check_out(true)
             .connection_timeout(PATIENCE)
             .error_handler(Box::new(NopErrorHandler))
@@ -60,13 +61,17 @@ impl Links {
 
     /// A connection, or why there is none.
     pub(super) fn take(&self) -> Result<Link, StoreError> {
-        let taken = if self.is_away.load(Ordering::Relaxed) {
-            self.pool.try_get().ok_or_else(|| "the server is away".to_owned())
+        // Where nobody waits, an attempt to connect is begun all the same, unless enough are under way.
+        let patience = if self.is_away.load(Ordering::Relaxed) {
+            Duration::ZERO
         } else {
-            self.pool.get().map_err(|error| error.to_string())
+            PATIENCE
         };
+        let taken = self.pool.get_timeout(patience);
         self.is_away.store(taken.is_err(), Ordering::Relaxed);
-        taken.map(Link).map_err(StoreError::NoConnection)
+        taken
+            .map(Link)
+            .map_err(|error| StoreError::NoConnection(error.to_string()))
     }
 }
 
@@ -85,7 +90,7 @@ impl Link {
 
 /// Makes connections.
 struct Maker {
-    url: String,
+    url: PostgresUrl,
     /// What the server is told first.
     greeting: String,
     /// Counts the times that a connection has been found dead.
@@ -105,8 +110,7 @@ impl ManageConnection for Maker {
 
     fn connect(&self) -> Result<Kept, StoreError> {
         let era = self.era.load(Ordering::Relaxed);
-        let mut conn =
-            Conn::establish(&self.url).map_err(|error| StoreError::NoConnection(error.to_string()))?;
+        let mut conn = establish(&self.url)?;
         conn.batch_execute(&self.greeting)?;
         Ok(Kept {
             conn,
@@ -126,6 +130,10 @@ impl ManageConnection for Maker {
     }
 
     fn has_broken(&self, kept: &mut Kept) -> bool {
+        // Work that has panicked may have left a transaction open, in which whatever comes next would be lost.
+        if AnsiTransactionManager::is_broken_transaction_manager(&mut kept.conn) {
+            return true;
+        }
         if kept.is_broken {
             // Only the first of an era ends it: others may be on connections that are new already.
             let _ = self
@@ -136,8 +144,13 @@ impl ManageConnection for Maker {
     }
 }
 
+/// A connection. What the library says where there is none is told without the password, which it quotes at times.
+pub(crate) fn establish(url: &PostgresUrl) -> Result<Conn, StoreError> {
+    Conn::establish(&conninfo(url)).map_err(|error| StoreError::NoConnection(url.hide(&error.to_string())))
+}
+
 /// The URL with what the operator has left to us.
-pub(super) fn conninfo(url: &PostgresUrl) -> String {
+fn conninfo(url: &PostgresUrl) -> String {
     let mut text = url.expose().to_owned();
     let mut add = |name: &str, value: &str| {
         if !url.has(name) {
@@ -168,4 +181,78 @@ fn greeting(options: StoreOptions) -> String {
          SELECT set_config('synchronous_commit', 'on', FALSE) \
          WHERE current_setting('synchronous_commit') = 'off';"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use auth_testkit::server::Database;
+
+    use super::*;
+    use crate::DatabaseUrl;
+
+    fn links(database: &Database) -> Links {
+        let Ok(DatabaseUrl::Postgres(url)) = DatabaseUrl::parse(&database.url()) else {
+            panic!("a PostgreSQL URL");
+        };
+        Links::new(&url, 4, StoreOptions::default())
+    }
+
+    /// Asks until there is a connection, as requests do.
+    fn comes_back(links: &Links) -> bool {
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_mins(1) {
+            if links.take().is_ok() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
+    }
+
+    #[test]
+    fn the_server_is_found_again_when_every_connection_has_been_thrown_away() {
+        let database = Database::new();
+        let links = links(&database);
+        let (old, new) = (links.take().unwrap(), links.take().unwrap());
+        drop(new);
+        links.is_away.store(true, Ordering::Relaxed);
+        old.discard();
+        assert_eq!(
+            links.pool.state().connections,
+            1,
+            "the idle one is found out when it is taken"
+        );
+        assert!(comes_back(&links));
+        assert!(links.take().is_ok());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_server_that_is_known_to_be_away() {
+        let gone = DatabaseUrl::parse("postgresql://u@127.0.0.1:1/db?connect_timeout=1");
+        let Ok(DatabaseUrl::Postgres(url)) = gone else {
+            panic!("a PostgreSQL URL");
+        };
+        let links = Links::new(&url, 4, StoreOptions::default());
+        assert!(links.take().is_err());
+        let since = Instant::now();
+        for _ in 0..100 {
+            assert!(links.take().is_err());
+        }
+        assert!(
+            since.elapsed() < 50 * PATIENCE,
+            "a hundred would have waited a hundred times as long"
+        );
+    }
+
+    #[test]
+    fn a_connection_with_an_open_transaction_is_not_given_to_anybody_else() {
+        let database = Database::new();
+        let links = links(&database);
+        let mut link = links.take().unwrap();
+        AnsiTransactionManager::begin_transaction(link.conn()).unwrap();
+        drop(link);
+        assert_eq!(links.pool.state().connections, 0);
+    }
 }

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use super::links::conninfo;
+use super::links::establish;
 use super::{Conn, database_error};
 use crate::error::StoreError;
 use crate::migrations::{BoxError, FailedMigration};
@@ -118,8 +118,7 @@ fn change<T>(
 }
 
 fn connect(url: &PostgresUrl) -> Result<Conn, StoreError> {
-    let mut conn =
-        Conn::establish(&conninfo(url)).map_err(|error| StoreError::NoConnection(error.to_string()))?;
+    let mut conn = establish(url)?;
     // Without a schema to make tables in, PostgreSQL's own message names nothing that an operator could look for.
     let schema = "SELECT coalesce(current_schema(), '')::text AS name";
     if diesel::sql_query(schema)

@@ -14,7 +14,7 @@ use crate::types::Id;
 mod body;
 pub(crate) mod ends;
 mod engine;
-mod links;
+pub(crate) mod links;
 pub(crate) mod migrations;
 mod rotations;
 mod statement;

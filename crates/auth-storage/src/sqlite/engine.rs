@@ -66,6 +66,15 @@ impl Engine {
         settle(what, queued, outcome).await
     }
 
+    /// Runs a transaction that may take long elsewhere; here the writer has all the time it needs.
+    pub(crate) async fn administer<T, W>(&self, what: &'static str, work: W) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        W: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.write(what, work).await
+    }
+
     /// Runs a query whose answer may be a little old elsewhere; here it is not.
     pub(crate) async fn browse<T, Q>(&self, what: &'static str, query: Q) -> Result<T, Unavailable>
     where

@@ -11,4 +11,3 @@ mod place;
 mod postgres;
 mod secrecy;
 mod transfer;
-mod transfer;

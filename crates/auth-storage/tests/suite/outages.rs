@@ -29,12 +29,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self::with(&[])
-    }
-
-    /// With settings of the server.
-    fn with(settings: &[(&str, &str)]) -> Self {
-        let server = PostgresServer::start_with(Durability::Durable, settings);
+        let server = PostgresServer::start(Durability::Durable);
         let database = Shared::of(server.database());
         Migrations::of(&database.url())
             .up()
@@ -180,42 +175,39 @@ async fn a_locked_session_keeps_no_other_from_rotating() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_loses_a_deadlock_is_tried_again() {
-    // Late enough for the rival to have crossed by then, and before the store's patience with a lock ends.
-    let scene = Scene::with(&[("deadlock_timeout", "2s")]);
+    let scene = Scene::new();
     let stage = scene.stage();
     let (user, _, id) = stage.signed_in().await;
-    // Whoever has waited longer looks for a deadlock first, and is ended: the store's statement.
-    let mut rival = scene.rival();
-    let session = id.as_uuid();
-    tell(
-        &mut rival,
-        &format!("BEGIN; UPDATE sessions SET last_used_at = now() WHERE id = '{session}'"),
+    // The rival looks for deadlocks so late that it is always the store that is ended. It has the session when the
+    // store comes for it, and then comes for the user, whom the store has.
+    let crossing = format!(
+        "SET deadlock_timeout = '1min'; BEGIN; UPDATE sessions SET last_used_at = now() WHERE id = '{}'; \
+         SELECT pg_advisory_xact_lock(7); DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP PERFORM pg_sleep(0.005); \
+         END LOOP; END $$; UPDATE users SET updated_at = now() WHERE id = '{}'; ROLLBACK;",
+        id.as_uuid(),
+        user.id.as_uuid()
     );
-    let deactivation = tokio::spawn({
-        let (stage, user_id) = (stage.clone(), user.id);
-        async move {
-            stage
-                .user_directory
-                .change(user_id, UserChange::Deactivate, after(1), note("deactivate"))
-                .await
-        }
-    });
-    let rivalry = tokio::task::spawn_blocking(move || {
-        // The store has the user's row once it waits for the session's.
-        let waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-        while diesel::sql_query(waits).execute(&mut rival).expect("a query") == 0 {}
-        let crossing = format!(
-            "UPDATE users SET updated_at = now() WHERE id = '{}'",
-            user.id.as_uuid()
-        );
-        tell(&mut rival, &crossing);
-        tell(&mut rival, "ROLLBACK");
-    });
+    let database = Arc::clone(&scene.database);
+    let rivalry = tokio::task::spawn_blocking(move || database.tell(&crossing));
+    let mut onlooker = scene.database.connect();
+    let rival_has_it = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory'";
+    while diesel::sql_query(rival_has_it)
+        .execute(&mut onlooker)
+        .expect("a query")
+        == 0
+    {
+        tokio::task::yield_now().await;
+    }
+    let change = UserChange::Deactivate;
+    let changed = stage
+        .user_directory
+        .change(user.id, change, after(1), note("deactivate"))
+        .await;
+    assert_eq!(changed.expect("it is tried again"), Changed::Changed);
     rivalry.await.expect("the rival gets its way");
-    let changed = deactivation.await.expect("no panic").expect("tried again");
-    assert_eq!(changed, Changed::Changed);
-    let found = stage.session(id).await;
-    assert_ne!(found.state, SessionState::Live);
+    assert_ne!(stage.session(id).await.state, SessionState::Live);
+    let log = scene.server.log();
+    assert!(log.contains("deadlock detected"), "there was one: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
