@@ -636,3 +636,52 @@ fn the_commands_of_the_guide_do_what_it_says() {
     let answer: Value = serde_json::from_str(&answers).unwrap();
     assert_eq!(answer["token_type"], "bearer", "{FLUTTER} was served");
 }
+
+/// Until when the older service's key verifies, by the key directory.
+fn key_verifies_until(installation: &Installation) -> Value {
+    let keys = answered(installation, &["keys", "list"], 0);
+    let keys = keys.as_array().unwrap();
+    let old = keys.iter().find(|key| key["kid"] == KID).unwrap();
+    old["signed_until"].clone()
+}
+
+const ROTATE_AT_ONCE: [&str; 4] = ["keys", "rotate", "--immediately", "--yes"];
+
+/// The key directory knows by itself how long the tokens live that this service has signed, and nothing of others.
+#[test]
+fn tokens_taken_over_outlive_a_rotation_of_the_key_that_signed_them() {
+    let installation = installation();
+    take_in_the_key(&installation);
+    let legacy = Legacy::sqlite(&installation);
+    let (url, _) = legacy.url();
+    let report = answered(&installation, &["import-legacy", "--from", &url], 0);
+    answered(&installation, &ROTATE_AT_ONCE, 0);
+    assert_eq!(key_verifies_until(&installation), report["live_until"]);
+    let server = installation.start();
+    let expected = legacy.expected();
+    let token = expected["tokens"][0]["refresh_token"].as_str().unwrap();
+    let answer = Client::flutter(server.http()).refresh(token);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
+fn a_key_that_seemed_to_be_of_no_use_any_more_is_published_again_and_the_operator_is_told_until_when() {
+    let installation = installation();
+    take_in_the_key(&installation);
+    answered(&installation, &ROTATE_AT_ONCE, 0);
+    let (url, _) = Legacy::sqlite(&installation).url();
+    let before = key_verifies_until(&installation);
+    let trial = answered(&installation, &["import-legacy", "--from", &url, "--dry-run"], 0);
+    assert_eq!(
+        key_verifies_until(&installation),
+        before,
+        "a trial changes nothing"
+    );
+    let report = answered(&installation, &["import-legacy", "--from", &url], 0);
+    let until = report["live_until"].as_str().unwrap();
+    assert_eq!(trial["live_until"], until);
+    assert_eq!(key_verifies_until(&installation), until);
+    let again = installation.run(&["import-legacy", "--from", &url], "").unwrap();
+    let told = format!("It stays published until {until} at least");
+    assert!(everything_in(&again).contains(&told), "{}", everything_in(&again));
+}

@@ -12,7 +12,7 @@ use crate::client::ClientStatus;
 use crate::id::ClientId;
 use crate::ports::{Random, Unavailable};
 use crate::secret::ClientSecret;
-use crate::time::Seconds;
+use crate::time::{Seconds, Timestamp};
 use crate::user::{User, UserStatus};
 
 /// How many rows are read at a time.
@@ -72,10 +72,10 @@ pub struct ImportReport {
     pub expired: u64,
     /// Sessions that go on by a token of the older service.
     pub live_chains: u64,
+    /// When the last of those tokens expires: as long its key is needed. `None` where there is none.
+    pub live_until: Option<Timestamp>,
     /// Chains that began as part of another one.
     pub branches: u64,
-    /// Clients that were stored or changed: servers may remember them.
-    pub changed_clients: Vec<ClientId>,
     /// What else an operator should know.
     pub remarks: Vec<String>,
 }
@@ -107,13 +107,16 @@ impl ImportReport {
         }
     }
 
-    fn note_chain(&mut self, fate: ChainFate, is_branch: bool) {
+    fn note_chain(&mut self, chain: &PlannedChain, fate: ChainFate) {
         let tally = self.tally(LegacyTable::Tokens);
         tally.taken += fate.taken;
         tally.updated += fate.updated;
         tally.already_there += fate.already_there;
-        self.live_chains += u64::from(fate.is_live);
-        self.branches += u64::from(is_branch && fate.taken > 0);
+        if fate.is_live {
+            self.live_chains += 1;
+            self.live_until = self.live_until.max(Some(chain.head.token.expires_at));
+        }
+        self.branches += u64::from(chain.is_branch && fate.taken > 0);
         if let Some((rows, reason)) = fate.not_taken {
             let reject = |row: &String| Rejection::new(LegacyTable::Tokens, row, reason.clone());
             self.reject(rows.iter().map(reject).collect());
@@ -188,9 +191,6 @@ impl Import<'_> {
             .note(LegacyTable::Clients, &client.id.to_string(), fate);
         if let Some(status) = standing(fate, client.status, ClientStatus::Active) {
             self.owners.clients.insert(client.client_id.clone(), status);
-        }
-        if matches!(fate, Fate::Taken | Fate::Updated) {
-            self.report.changed_clients.push(client.client_id.clone());
         }
         if *fate != Fate::Taken {
             return Ok(());
@@ -277,7 +277,7 @@ impl Import<'_> {
                 .take_chains(batch.to_vec(), self.takeover)
                 .await?;
             for (chain, fate) in batch.iter().zip(fates) {
-                self.report.note_chain(fate, chain.is_branch);
+                self.report.note_chain(chain, fate);
             }
         }
         Ok(())

@@ -11,16 +11,17 @@ use auth_domain::secret::ClientSecret;
 use auth_domain::takeover::{
     EmptyTarget, ImportPorts, ImportReport, LegacyTable, Mode, Rejection, Takeover, Target, Watcher, import,
 };
+use auth_domain::time::Timestamp;
 use auth_jwt::{KeyStore, Kid};
 use auth_storage::{DatabaseUrl, Migrations};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::announce;
+use super::announce::{self, ClientChanges};
 use super::desk::AGENT;
 use super::failure::Failure;
 use super::legacy_place::{LegacyPlace, SecretsFile};
-use super::output::{Ending, Report, Table, show_progress, try_print};
+use super::output::{Ending, Report, Table, moment, show_progress, try_print};
 use crate::compose::{self, StartError};
 use crate::settings::{KeyPlace, Settings};
 use crate::system::{SystemClock, SystemRandom};
@@ -76,25 +77,38 @@ pub(super) async fn run(arguments: ImportArguments, settings: &Settings) -> Resu
     )
     .await;
     show_progress("");
+    announce::clients_changed(settings, &settings.database.url, client_changes(&outcome, mode)).await;
     let report = match outcome {
         Ok(report) => report,
         Err(outage) => return Err(interrupted(&outage, &teller)),
     };
-    if mode == Mode::Take {
-        for client in &report.changed_clients {
-            announce::client_created(settings, client).await;
-        }
-    }
-    let key = key_state(settings, &arguments.kid)?;
+    let key = match keep_key(settings, &arguments.kid, report.live_until, mode) {
+        Ok(key) => key,
+        Err(failure) => return Err(without_key(failure, &arguments.kid, &teller)),
+    };
     let done = Done {
         arguments: &arguments,
         place: &place,
         migrated,
         report,
         secrets: teller.told,
-        has_key: key.is_some_and(|state| state != KeyState::Removed),
+        key,
     };
     Ok(done.reported())
+}
+
+/// What servers may remember that holds no more. Of a take-over that was interrupted nobody knows how far it came.
+fn client_changes(outcome: &Result<ImportReport, Unavailable>, mode: Mode) -> ClientChanges {
+    let clients = |report: &ImportReport| report.tallies.get(&LegacyTable::Clients).copied();
+    match (mode, outcome) {
+        (Mode::Look, _) => ClientChanges::None,
+        (Mode::Take, Err(_)) => ClientChanges::Any,
+        (Mode::Take, Ok(report)) => match clients(report).unwrap_or_default() {
+            tally if tally.updated > 0 => ClientChanges::Any,
+            tally if tally.taken > 0 => ClientChanges::Additions,
+            _ => ClientChanges::None,
+        },
+    }
 }
 
 fn takeover(mode: Mode) -> Takeover {
@@ -168,15 +182,28 @@ impl Watcher for Teller {
     }
 }
 
-/// What was committed stays, so its secrets hold.
 fn interrupted(outage: &Unavailable, teller: &Teller) -> Failure {
+    tell_secrets(teller);
+    Failure::of("take the older service's data over", outage).advise(
+        "What was taken stays. Repeat the command once the cause is gone: it goes on where this one ended.",
+    )
+}
+
+/// All rows were taken, and then the key could not be looked after.
+fn without_key(failure: Failure, kid: &Kid, teller: &Teller) -> Failure {
+    tell_secrets(teller);
+    failure.advise(format!(
+        "Every row was dealt with, and stays so. Repeat the command once the cause is gone: it sees to it that key {kid} \
+         stays published."
+    ))
+}
+
+/// What was committed stays, so its secrets hold.
+fn tell_secrets(teller: &Teller) {
     if teller.file.is_none() && !teller.told.is_empty() {
         let lines = secret_lines(&teller.told);
         let _ = try_print(&format!("New secrets, which hold already:\n{lines}"));
     }
-    Failure::of("take the older service's data over", outage).advise(
-        "What was taken stays. Repeat the command once the cause is gone: it goes on where this one ended.",
-    )
 }
 
 fn secret_lines(secrets: &[(ClientId, ClientSecret)]) -> String {
@@ -187,19 +214,43 @@ fn secret_lines(secrets: &[(ClientId, ClientSecret)]) -> String {
     table.to_string()
 }
 
-/// The state of the key that the older service's tokens need, where it is here at all.
-fn key_state(settings: &Settings, kid: &Kid) -> Result<Option<KeyState>, Failure> {
-    match &settings.keys.place {
-        KeyPlace::Pair { kid: own, .. } => Ok((own.as_ref() == Some(kid)).then_some(KeyState::Active)),
-        KeyPlace::Folder(folder) => {
-            let failed = |error| Failure::from(StartError::Keys(error));
-            let directory = compose::key_directory(settings, folder);
-            match KeyStore::open_existing(directory).map_err(failed)? {
-                Some(store) => store.state(kid, SystemClock.now()).map_err(failed),
-                None => Ok(None),
-            }
+/// What is here of the key that the older service's tokens need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OldKey {
+    /// Nothing that verifies.
+    Missing,
+    /// It is the pair that the settings name, and verifies as long as they do.
+    Given,
+    /// It is in the key directory, and published until the last of the tokens has expired.
+    Kept,
+}
+
+/// Looks for the key, and sees to it that it is published for as long as there is a token that needs it: the key
+/// directory knows only of tokens that this service has signed.
+fn keep_key(
+    settings: &Settings,
+    kid: &Kid,
+    needed_until: Option<Timestamp>,
+    mode: Mode,
+) -> Result<OldKey, Failure> {
+    let folder = match &settings.keys.place {
+        KeyPlace::Pair { kid: own, .. } if own.as_ref() == Some(kid) => return Ok(OldKey::Given),
+        KeyPlace::Pair { .. } => return Ok(OldKey::Missing),
+        KeyPlace::Folder(folder) => folder,
+    };
+    let failed = |error| Failure::from(StartError::Keys(error));
+    let directory = compose::key_directory(settings, folder);
+    let Some(keys) = KeyStore::open_existing(directory).map_err(failed)? else {
+        return Ok(OldKey::Missing);
+    };
+    match (keys.state(kid, SystemClock.now()).map_err(failed)?, needed_until) {
+        (None, _) | (Some(KeyState::Removed), None) => return Ok(OldKey::Missing),
+        (Some(_), Some(until)) if mode == Mode::Take => {
+            keys.raise_signed_until(kid, until).map_err(failed)?;
         }
+        (Some(_), _) => {}
     }
+    Ok(OldKey::Kept)
 }
 
 /// A take-over that came to its end.
@@ -209,13 +260,13 @@ struct Done<'a> {
     migrated: Vec<String>,
     report: ImportReport,
     secrets: Vec<(ClientId, ClientSecret)>,
-    has_key: bool,
+    key: OldKey,
 }
 
 impl Done<'_> {
     /// Live tokens were taken, and nothing can verify them.
     fn lacks_key(&self) -> bool {
-        self.report.live_chains > 0 && !self.has_key
+        self.report.live_chains > 0 && self.key == OldKey::Missing
     }
 
     fn reported(&self) -> Report {
@@ -313,28 +364,59 @@ impl Done<'_> {
     }
 
     fn conclusion(&self) -> String {
-        let kid = &self.arguments.kid;
-        let live = self.report.live_chains;
         if self.lacks_key() {
-            let begin = if self.arguments.dry_run {
-                "Still to be done"
-            } else {
-                "NOT DONE YET"
-            };
-            return format!(
-                "{begin}: {live} sessions go on by tokens of the older service, and key {kid}, which signed them, is \
-                 not here. `auth-service keys import FILE --kid {kid}` takes it in."
-            );
+            return self.call_for_key();
         }
-        let sessions = match live {
-            0 => "No session goes on by a token of the older service.".to_owned(),
-            1 => format!("1 session goes on by a token of the older service, which key {kid} verifies."),
-            _ => format!("{live} sessions go on by tokens of the older service, which key {kid} verifies."),
-        };
-        if self.arguments.dry_run {
-            sessions
+        let mut lines = vec![self.sessions()];
+        lines.extend(self.report.live_until.map(|until| self.key_line(until)));
+        if !self.arguments.dry_run {
+            lines.push("Done.".to_owned());
+        }
+        lines.join("\n")
+    }
+
+    fn call_for_key(&self) -> String {
+        let kid = &self.arguments.kid;
+        let begin = if self.arguments.dry_run {
+            "Still to be done"
         } else {
-            format!("{sessions}\nDone.")
+            "NOT DONE YET"
+        };
+        let repeat = if self.arguments.dry_run {
+            ""
+        } else {
+            "; then repeat this command, which keeps it published for as long as they live"
+        };
+        format!(
+            "{begin}: {} Key {kid}, which signed them, is not here. `auth-service keys import FILE --kid {kid}` takes it \
+             in{repeat}.",
+            self.sessions()
+        )
+    }
+
+    fn sessions(&self) -> String {
+        match self.report.live_chains {
+            0 => "No session goes on by a token of the older service.".to_owned(),
+            1 => "1 session goes on by a token of the older service.".to_owned(),
+            live => format!("{live} sessions go on by tokens of the older service."),
+        }
+    }
+
+    /// Until when the key is needed, and who sees to it.
+    fn key_line(&self, until: Timestamp) -> String {
+        let (kid, until) = (&self.arguments.kid, moment(until));
+        match (self.key, self.arguments.dry_run) {
+            (OldKey::Given, _) => format!(
+                "Key {kid}, the pair of the settings, verifies them. The last expires {until}: leave it there until then."
+            ),
+            (_, true) => format!(
+                "Key {kid} verifies them. It would stay published until {until} at least, when the last expires."
+            ),
+            (_, false) => {
+                format!(
+                    "Key {kid} verifies them. It stays published until {until} at least, when the last expires."
+                )
+            }
         }
     }
 
@@ -357,11 +439,12 @@ impl Done<'_> {
             "not_taken": self.report.not_taken.iter().map(view).collect::<Vec<_>>(),
             "expired": self.report.expired,
             "live_sessions": self.report.live_chains,
+            "live_until": self.report.live_until.map(moment),
             "branches": self.report.branches,
             "remarks": self.report.remarks,
             "secrets": self.secret_views(),
             "kid": self.arguments.kid.as_str(),
-            "has_key": self.has_key,
+            "has_key": self.key != OldKey::Missing,
             "done": !self.arguments.dry_run && !self.lacks_key(),
         })
     }
