@@ -181,7 +181,7 @@ fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
         Command::Audit(command) => block_on(audit::run(command, &settings()?, line.common.json)),
         Command::Backup(arguments) => backup::run(&arguments, &settings()?).map(Some),
         Command::Restore(arguments) => restore::run(&arguments, &settings()?).map(Some),
-        Command::Transfer(arguments) => transfer::run(&arguments, &settings()?).map(Some),
+        Command::Transfer(arguments) => wait_for(transfer::run(&arguments, &settings()?)),
         Command::ImportLegacy(arguments) => wait_for(import_legacy::run(arguments, &settings()?)),
         Command::ExportLegacy(arguments) => wait_for(export_legacy::run(arguments, &settings()?)),
         Command::Config(command) => config::run(&command, &sources).map(Some),

@@ -11,6 +11,7 @@ use clap::Args;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
+use super::announce::{self, ClientChanges};
 use super::ask::{Consent, read_secret_file};
 use super::failure::Failure;
 use super::output::{Ending, Report, Table, show_progress};
@@ -52,7 +53,7 @@ pub(super) struct TransferArguments {
 ///
 /// # Errors
 /// Where not everything has arrived.
-pub(super) fn run(arguments: &TransferArguments, settings: &Settings) -> Result<Report, Failure> {
+pub(super) async fn run(arguments: &TransferArguments, settings: &Settings) -> Result<Report, Failure> {
     let otherwise = || settings.database.url.clone();
     let from = place("--from", arguments.from.as_deref(), arguments.from_file.as_ref())?;
     let to = place("--to", arguments.to.as_deref(), arguments.to_file.as_ref())?;
@@ -68,8 +69,32 @@ pub(super) fn run(arguments: &TransferArguments, settings: &Settings) -> Result<
     let begun = Instant::now();
     let outcome = transfer(&from, &to, surplus, &mut show);
     show_progress("");
+    announce::clients_changed(settings, &to, client_changes(&outcome)).await;
     let transferred = outcome.map_err(|error| failed(&error))?;
     Ok(report(&from, &to, &transferred, begun.elapsed().as_secs_f64()))
+}
+
+/// What servers may remember that holds no more: they are to be stopped, but who did not is no excuse for a secret that
+/// goes on.
+fn client_changes(outcome: &Result<Transferred, TransferError>) -> ClientChanges {
+    let transferred = match outcome {
+        Ok(transferred) => transferred,
+        Err(
+            TransferError::Failed { .. } | TransferError::NotTaken { .. } | TransferError::NotTheSame { .. },
+        ) => {
+            return ClientChanges::Any;
+        }
+        Err(_) => return ClientChanges::None,
+    };
+    let clients = transferred
+        .tables
+        .iter()
+        .find(|table| table.name == "oauth_clients");
+    match clients.map(|table| (table.changed + table.deleted, table.added)) {
+        Some((1.., _)) => ClientChanges::Any,
+        Some((0, 1..)) => ClientChanges::Additions,
+        Some((0, 0)) | None => ClientChanges::None,
+    }
 }
 
 /// The database that an argument names, or a file; `None` where neither is given. A text that is no URL is not
