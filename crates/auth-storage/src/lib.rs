@@ -107,6 +107,18 @@ pub enum OpenError {
     /// Only a PostgreSQL database has replicas, and they are PostgreSQL databases.
     #[error("a replica to read from goes with a PostgreSQL database, and is one itself")]
     NoReplica,
+    /// Migrations are pending, and who is connected may not make their tables.
+    #[error(
+        "migrations are pending, and user {user} lacks the right to CREATE in schema {schema} of {database}"
+    )]
+    MayNotCreate {
+        /// The URL without its password.
+        database: String,
+        /// The role.
+        user: String,
+        /// Where its tables would be made.
+        schema: String,
+    },
     /// The database itself says no.
     #[error("cannot open the database {database}")]
     Database {

@@ -4,10 +4,15 @@ use std::error::Error;
 use std::fmt;
 
 use auth_domain::ports::Unavailable;
+use auth_storage::OpenError;
 use serde_json::{Value, json};
 
 use crate::compose::StartError;
 use crate::settings::{Problem, WrongSettings};
+
+/// The two ways out for who may make no tables.
+const MAY_NOT_CREATE: &str = "Let this user own the database (`ALTER DATABASE ... OWNER TO ...`), or let its owner run \
+    `auth-service migrate up`: a database that is up to date can be served without that right. docs/POSTGRESQL.md has both.";
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -126,6 +131,7 @@ impl From<StartError> for Failure {
                 "Is another server running there? AUTH_SERVICE__HOST and PORT say where to listen; now it is {address}."
             )),
             StartError::MigrationsPending => failure.advise("Bring it up to date by `auth-service migrate up`."),
+            StartError::Store(OpenError::MayNotCreate { .. }) => failure.advise(MAY_NOT_CREATE),
             StartError::Store(_) => failure.advise("AUTH_SERVICE__DB_URL says where the database is."),
             StartError::Keys(_) => failure.advise("AUTH_SERVICE__KEYS_DIR or PRIVATE_KEY_PATH says where the keys are."),
             StartError::Tls(_) => {

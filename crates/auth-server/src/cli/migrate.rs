@@ -7,6 +7,7 @@ use serde_json::json;
 use super::ask::Consent;
 use super::failure::Failure;
 use super::output::{Report, Table};
+use crate::compose::StartError;
 use crate::settings::Settings;
 
 /// What to do about the schema.
@@ -33,12 +34,12 @@ pub(super) fn run(command: &MigrateCommand, settings: &Settings) -> Result<Repor
     }
 }
 
-fn failed(error: &OpenError) -> Failure {
-    Failure::of("migrate", error)
+fn failed(error: OpenError) -> Failure {
+    StartError::Store(error).into()
 }
 
 fn up(migrations: &Migrations) -> Result<Report, Failure> {
-    let applied = migrations.up().map_err(|error| failed(&error))?;
+    let applied = migrations.up().map_err(failed)?;
     let people = if applied.is_empty() {
         "Nothing was pending.".to_owned()
     } else {
@@ -53,7 +54,7 @@ fn down(migrations: &Migrations, settings: &Settings, consent: &Consent) -> Resu
         "Take the last migration of {database} back? What it holds is lost: with the first one all users, clients, \
          sessions and audit rows."
     ))?;
-    let undone = migrations.down().map_err(|error| failed(&error))?;
+    let undone = migrations.down().map_err(failed)?;
     let people = undone.as_ref().map_or_else(
         || "Nothing was applied.".to_owned(),
         |name| format!("Taken back: {name}."),
@@ -62,7 +63,7 @@ fn down(migrations: &Migrations, settings: &Settings, consent: &Consent) -> Resu
 }
 
 fn status(migrations: &Migrations) -> Result<Report, Failure> {
-    let all = migrations.status().map_err(|error| failed(&error))?;
+    let all = migrations.status().map_err(failed)?;
     let mut table = Table::new(&["migration", "state"]);
     for migration in &all {
         let state = if migration.is_applied {

@@ -40,9 +40,33 @@ struct Schema {
     name: String,
 }
 
-/// Applies what is pending, and names it.
+/// Who is connected, and whether they may make tables where tables are made.
+#[derive(QueryableByName)]
+struct Maker {
+    #[diesel(sql_type = Text)]
+    role: String,
+    #[diesel(sql_type = Text)]
+    schema: String,
+    #[diesel(sql_type = Bool)]
+    may_create: bool,
+}
+
+/// Applies what is pending, and names it. Where nothing is, nothing is asked of the server that only an owner may do:
+/// a service need not be one.
 pub(crate) fn up(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
-    change(url, |conn| {
+    let mut conn = connect(url).map_err(|error| database_error(url, error))?;
+    if !are_pending(&mut conn).map_err(|error| database_error(url, error))? {
+        return Ok(Vec::new());
+    }
+    let maker = maker(&mut conn).map_err(|error| database_error(url, error))?;
+    if !maker.may_create {
+        return Err(OpenError::MayNotCreate {
+            database: url.to_string(),
+            user: maker.role,
+            schema: maker.schema,
+        });
+    }
+    change(url, &mut conn, |conn| {
         conn.batch_execute(TURN)?;
         let versions = conn.run_pending_migrations(MIGRATIONS)?;
         let all = all()?;
@@ -55,7 +79,8 @@ pub(crate) fn up(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
 
 /// Takes the last one back, and names it.
 pub(crate) fn down(url: &PostgresUrl) -> Result<Option<String>, OpenError> {
-    change(url, |conn| {
+    let mut conn = connect(url).map_err(|error| database_error(url, error))?;
+    change(url, &mut conn, |conn| {
         conn.batch_execute(TURN)?;
         let Some(last) = conn.applied_migrations()?.into_iter().max() else {
             return Ok(None);
@@ -110,11 +135,17 @@ fn all() -> Result<Vec<BoxedMigration>, BoxError> {
 /// Changes the schema in one transaction, which PostgreSQL can take back as a whole.
 fn change<T>(
     url: &PostgresUrl,
+    conn: &mut Conn,
     work: impl FnOnce(&mut Conn) -> Result<T, FailedMigration>,
 ) -> Result<T, OpenError> {
-    let mut conn = connect(url).map_err(|error| database_error(url, error))?;
     conn.transaction(work)
         .map_err(|error| database_error(url, error.0))
+}
+
+fn maker(conn: &mut Conn) -> Result<Maker, StoreError> {
+    let maker = "SELECT current_user::text AS role, current_schema()::text AS schema, \
+                 has_schema_privilege(current_schema(), 'CREATE') AS may_create";
+    Ok(diesel::sql_query(maker).get_result(conn)?)
 }
 
 fn connect(url: &PostgresUrl) -> Result<Conn, StoreError> {

@@ -9,5 +9,6 @@ mod migrations;
 mod outages;
 mod place;
 mod postgres;
+mod rights;
 mod secrecy;
 mod transfer;
