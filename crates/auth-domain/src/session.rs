@@ -121,8 +121,8 @@ pub struct NewSession {
 pub enum Opened {
     /// The session is stored.
     Opened,
-    /// Nothing was stored: between the check of the password and now the password was changed, the user was
-    /// deactivated or deleted, or the client was disabled or deleted.
+    /// Nothing was stored: between the check of the password and now the password was changed or hashed anew, the user
+    /// was deactivated or deleted, or the client was disabled or deleted.
     Overtaken,
 }
 

@@ -41,20 +41,22 @@ impl Walk<'_> {
         self.facts.user_id = found.as_ref().map(|user| user.id);
         let guess = self.guess(found.as_ref(), &login, self.known_device(sign_in.device));
         self.pass_guess(&guess, username).await?;
-        let (user, is_outdated) = match self.judged(found, password).await {
-            Ok(Ok(signed_in)) => signed_in,
+        let proved = match self.judged(found, password).await {
+            Ok(Ok(proved)) => proved,
             Ok(Err(fault)) => return self.refuse_login(fault, username).await,
             Err(halt) => return self.take_back(&guess, halt).await,
         };
-        let user_id = user.id;
-        match self
-            .admit(client, user, &scope, is_outdated.then_some(password))
-            .await
-        {
+        let entry = Entry {
+            client,
+            login: &login,
+            password,
+            scope: &scope,
+        };
+        match self.admit(entry, &proved).await {
             Ok(Some((tokens, password))) => {
                 self.pardon(&guess.was_right()).await;
                 Ok(TokenSet {
-                    device: self.note_for(user_id, password, guess.budget),
+                    device: self.note_for(proved.user.id, password, guess.budget),
                     ..tokens
                 })
             }
@@ -63,12 +65,12 @@ impl Walk<'_> {
         }
     }
 
-    /// The verdict on the password, once the work has been done: the user and whether to rehash, or why not.
+    /// The verdict on the password, once the work has been done.
     async fn judged(
         &self,
         found: Option<User>,
         password: &Password,
-    ) -> Result<Result<(User, bool), GrantFault>, Halt> {
+    ) -> Result<Result<Proved, GrantFault>, Halt> {
         let stored = found.as_ref().map(|user| &user.password_hash);
         match self.service.ports.hasher.verify(password, stored).await? {
             Verified::Saturated { retry_after } => Err(Refusal::Saturated { retry_after }.into()),
@@ -77,21 +79,55 @@ impl Walk<'_> {
         }
     }
 
-    /// Opens a session for a user whose password was right, and says which that is now, since it may have been hashed
-    /// anew; `None` where the account has changed since.
+    /// Opens a session for a user whose password was right, and says which password that is by now, since it may have
+    /// been hashed anew; `None` where the account has changed since it was judged.
+    ///
+    /// Of right passwords that come at once one replaces an outdated hash, and the others find it replaced. They are
+    /// judged anew by the hash that is there now: once, and as the one guess that they have been counted as.
     async fn admit(
         &mut self,
-        client: &Client,
-        user: User,
-        scope: &Scope,
-        outdated: Option<&Password>,
+        entry: Entry<'_>,
+        proved: &Proved,
     ) -> Result<Option<(TokenSet, PasswordMark)>, Halt> {
-        let rehashed = match outdated {
-            Some(password) => self.rehash(password).await?,
-            None => None,
+        let admitted = self.enter(entry, proved).await?;
+        if admitted.is_some() {
+            return Ok(admitted);
+        }
+        let Some(rehashed) = self.rehashed(entry.login, &proved.user).await? else {
+            return Ok(None);
+        };
+        match self.judged(Some(rehashed), entry.password).await? {
+            Ok(proved) => self.enter(entry, &proved).await,
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The same user as found again, where nothing but another hash keeps a session from being opened.
+    async fn rehashed(&self, login: &Login, judged: &User) -> Result<Option<User>, Halt> {
+        let found = self.service.ports.users.find_by_login(login).await?;
+        Ok(found.filter(|user| {
+            user.id == judged.id
+                && user.status == UserStatus::Active
+                && !user.password_hash.is_same(&judged.password_hash)
+        }))
+    }
+
+    /// Opens a session on the ground of the hash that was judged; `None` where that does not stand any more.
+    async fn enter(
+        &mut self,
+        entry: Entry<'_>,
+        proved: &Proved,
+    ) -> Result<Option<(TokenSet, PasswordMark)>, Halt> {
+        let Proved { user, is_outdated } = proved;
+        let rehashed = if *is_outdated {
+            self.hash_anew(entry.password).await?
+        } else {
+            None
         };
         let password = PasswordMark::of(rehashed.as_ref().unwrap_or(&user.password_hash));
-        let tokens = self.open_session(client, user, scope, rehashed).await?;
+        let tokens = self
+            .open_session(entry.client, user, entry.scope, rehashed)
+            .await?;
         Ok(tokens.map(|tokens| (tokens, password)))
     }
 
@@ -164,7 +200,7 @@ impl Walk<'_> {
     }
 
     /// A hash by the current scheme; a login does not fail for want of one.
-    async fn rehash(&self, password: &Password) -> Result<Option<PasswordHash>, Halt> {
+    async fn hash_anew(&self, password: &Password) -> Result<Option<PasswordHash>, Halt> {
         match self.service.ports.hasher.hash(password).await? {
             Hashed::Done(hash) => Ok(Some(hash)),
             Hashed::Saturated { .. } => Ok(None),
@@ -175,7 +211,7 @@ impl Walk<'_> {
     async fn open_session(
         &mut self,
         client: &Client,
-        user: User,
+        user: &User,
         scope: &Scope,
         rehashed: Option<PasswordHash>,
     ) -> Result<Option<TokenSet>, Halt> {
@@ -208,7 +244,7 @@ impl Walk<'_> {
                 issued_at: refresh.issued_at,
                 expires_at: refresh.expires_at,
             },
-            verified_against: user.password_hash,
+            verified_against: user.password_hash.clone(),
             rehashed,
         };
         match self.service.ports.sessions.open(session, audit).await? {
@@ -230,6 +266,22 @@ impl Walk<'_> {
             expires_at: self.now.whole_second().plus(lifetime),
         }
     }
+}
+
+/// What a session is to be opened for, once the password has proved right.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    client: &'a Client,
+    login: &'a Login,
+    password: &'a Password,
+    scope: &'a Scope,
+}
+
+/// A user whom the right password was shown for.
+struct Proved {
+    user: User,
+    /// Whether the hash that it was verified against is to be replaced.
+    is_outdated: bool,
 }
 
 /// Whose password is being guessed, and from where.
@@ -261,12 +313,12 @@ impl Guess {
     }
 }
 
-/// Who signs in, and whether the hash is to be replaced; `is_outdated` is known where the password was right.
-fn judge(found: Option<User>, is_outdated: Option<bool>) -> Result<(User, bool), GrantFault> {
+/// Who signs in; `is_outdated` is known where the password was right.
+fn judge(found: Option<User>, is_outdated: Option<bool>) -> Result<Proved, GrantFault> {
     let user = found.ok_or(GrantFault::UnknownUser)?;
     let is_outdated = is_outdated.ok_or(GrantFault::WrongPassword)?;
     match user.status {
-        UserStatus::Active => Ok((user, is_outdated)),
+        UserStatus::Active => Ok(Proved { user, is_outdated }),
         UserStatus::Inactive => Err(GrantFault::UserInactive),
     }
 }
