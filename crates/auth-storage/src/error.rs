@@ -106,18 +106,25 @@ impl StoreError {
                     // The server takes no writes any more; another may have taken its place.
                     | DatabaseErrorKind::ReadOnlyTransaction
             ),
-            Self::Sql(SqlError::BrokenTransactionManager) | Self::NoConnection(_) | Self::Unsettled(_) => {
-                true
-            }
-            _ => false,
+            Self::Sql(error) => matches!(error, SqlError::BrokenTransactionManager),
+            Self::NoConnection(_) | Self::Unsettled(_) => true,
+            Self::BrokenRow { .. }
+            | Self::Event(_)
+            | Self::DuplicateKey { .. }
+            | Self::NotCommitted(_)
+            | Self::Late
+            | Self::Silent
+            | Self::Overloaded
+            | Self::Panicked
+            | Self::Closed => false,
         }
     }
 
-    /// Whether the same may succeed when it is tried again: a connection was lost, or the database ended a deadlock,
-    /// which it tells by no kind of its own.
+    /// Whether the same may succeed when it is tried again: a connection was lost, somebody held a lock for too long, or
+    /// the database ended a deadlock. PostgreSQL's library tells the last two by no kind of their own.
     pub(crate) fn may_pass(&self) -> bool {
-        let has_another_kind = |kind: &DatabaseErrorKind| {
-            !matches!(
+        let is_of_the_data = |kind: &DatabaseErrorKind| {
+            matches!(
                 kind,
                 DatabaseErrorKind::UniqueViolation
                     | DatabaseErrorKind::ForeignKeyViolation
@@ -128,8 +135,19 @@ impl StoreError {
             )
         };
         match self {
-            Self::Sql(SqlError::DatabaseError(kind, _)) => has_another_kind(kind),
-            other => other.is_of_the_connection() && !matches!(other, Self::Unsettled(_)),
+            Self::Sql(SqlError::DatabaseError(kind, _)) => !is_of_the_data(kind),
+            Self::Sql(error) => matches!(error, SqlError::BrokenTransactionManager),
+            Self::NoConnection(_) => true,
+            Self::BrokenRow { .. }
+            | Self::Event(_)
+            | Self::DuplicateKey { .. }
+            | Self::NotCommitted(_)
+            | Self::Late
+            | Self::Silent
+            | Self::Unsettled(_)
+            | Self::Overloaded
+            | Self::Panicked
+            | Self::Closed => false,
         }
     }
 

@@ -190,7 +190,7 @@ settings! {
         "How many connections read an SQLite database beside the one that writes."
     DbPoolSize "DB_POOL_SIZE" Storage Open Ready;
         takes "1 to 256"; default Value("8");
-        "How many connections an instance has to a PostgreSQL server at most, besides four for the rotation of refresh tokens; a replica gets half as many. All instances together must stay below the server's `max_connections`."
+        "How many connections an instance has to a PostgreSQL server at most, besides four: two that rotate refresh tokens, and two for what has to wait for somebody else. A replica gets half as many. All instances together must stay below the server's `max_connections`."
     AutoMigrate "AUTO_MIGRATE" Storage Open Ready;
         takes "`true` or `false`"; default Value("true");
         "Whether `serve` applies pending migrations before it listens. Where not, `auth-service migrate up` does."

@@ -1,40 +1,42 @@
-//! The engine: runs queries and transactions on connections of the pool, each as often as an outage or a deadlock asks.
+//! The engine: lanes of threads with connections, so that who has to wait for somebody keeps nobody else.
+//!
+//! Queries wait for no row. A transaction is first tried where little patience is had with locks; one that meets one goes
+//! to the patient lane, and so does a rotation whose chain somebody else is changing. However many wait there, the others
+//! go on.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use auth_domain::audit::AuditRecord;
 use auth_domain::ports::Unavailable;
 use auth_domain::session::{Rotated, Rotation};
-use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
-use tokio::sync::oneshot;
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
 
-use super::links::{Link, Links};
-use super::rotations::{CONNECTIONS, Rotations, Turn};
+use super::links::{Links, Locks};
+use super::rotations::{self, Rotations, Turn};
+use super::work::{Attempt, Deadline, Job, Prompt, again, ask, promptly, transaction};
 use super::{Conn, database_error};
 use crate::error::StoreError;
 use crate::lane::{Crew, Lane, settle};
 use crate::{OpenError, PostgresUrl, StoreOptions};
 
-/// How often a query or a transaction is tried.
-const TRIES: u32 = 3;
+/// So many threads wait for what somebody else holds.
+const PATIENT: u32 = 2;
 /// Takes the time limits off, until the transaction ends.
 const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0; \
                          SET LOCAL lock_timeout = '30s'";
-/// How long a thread waits before it tries again.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// What is to be done on a connection, by a thread of the engine.
-type Job = Box<dyn FnOnce(&Links, Duration) + Send>;
 
 /// An open database.
 pub(crate) struct Engine {
-    work: Lane<Job>,
+    reads: Lane<Job>,
+    writes: Lane<Job>,
+    patient: Arc<Lane<Job>>,
     rotations: Rotations,
     /// Where queries go that may lag behind.
     replica: Option<Lane<Job>>,
-    /// When whoever asks is told that there is no answer, though there may be one yet.
-    limit: Duration,
+    patience: Duration,
 }
 
 /// Opens a database; finds out whether it can be reached.
@@ -43,35 +45,61 @@ pub(crate) fn open(
     replica: Option<&PostgresUrl>,
     options: StoreOptions,
 ) -> Result<Engine, OpenError> {
-    let links = Links::new(url, options.connections + CONNECTIONS, options);
-    links.take().map_err(|error| database_error(url, error))?;
-    start(&links, replica, options).map_err(|error| database_error(url, error))
+    let reading = options.connections.div_ceil(2);
+    let plain = Links::new(url, reading + PATIENT, Locks::WaitedFor, options);
+    let mut link = plain.take().map_err(|error| database_error(url, error))?;
+    check_encoding(link.conn()).map_err(|error| database_error(url, error))?;
+    drop(link);
+    start(url, &plain, replica, options).map_err(|error| database_error(url, error))
 }
 
-fn start(links: &Links, replica: Option<&PostgresUrl>, options: StoreOptions) -> Result<Engine, StoreError> {
-    let work = lane("store-worker", links.clone(), options.connections, options)?;
+/// Refuses a database that can't keep every text: a stranger's user name would look like an outage.
+fn check_encoding(conn: &mut Conn) -> Result<(), StoreError> {
+    let encoding: Encoding = diesel::sql_query("SHOW server_encoding").get_result(conn)?;
+    if encoding.server_encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(StoreError::NoConnection(format!(
+        "the database is encoded in {}; make one by CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+        encoding.server_encoding
+    )))
+}
+
+#[derive(QueryableByName)]
+struct Encoding {
+    #[diesel(sql_type = Text)]
+    server_encoding: String,
+}
+
+fn start(
+    url: &PostgresUrl,
+    plain: &Links,
+    replica: Option<&PostgresUrl>,
+    options: StoreOptions,
+) -> Result<Engine, StoreError> {
+    let reading = options.connections.div_ceil(2);
+    let writing = (options.connections - reading).max(1);
+    let prompt = Links::new(url, writing + rotations::THREADS, Locks::Shunned, options);
+    let patient = Arc::new(lane("store-patient", plain, PATIENT, options)?);
     let replica = replica
         .map(|url| {
-            let connections = options.connections.div_ceil(2);
-            lane(
-                "store-replica",
-                Links::new(url, connections, options),
-                connections,
-                options,
-            )
+            let links = Links::new(url, reading, Locks::WaitedFor, options);
+            lane("store-replica", &links, reading, options)
         })
         .transpose()?;
     Ok(Engine {
-        work,
-        rotations: Rotations::start(links, options)?,
+        reads: lane("store-reader", plain, reading, options)?,
+        writes: lane("store-writer", &prompt, writing, options)?,
+        rotations: Rotations::start(prompt, Arc::clone(&patient), options)?,
+        patient,
         replica,
-        limit: options.patience * 2,
+        patience: options.patience,
     })
 }
 
 fn lane(
     name: &'static str,
-    links: Links,
+    links: &Links,
     threads: u32,
     options: StoreOptions,
 ) -> Result<Lane<Job>, StoreError> {
@@ -81,9 +109,10 @@ fn lane(
         queue: options.queue,
         batch: 1,
     };
+    let links = links.clone();
     Lane::staffed(crew, move |jobs: Vec<Job>| {
         for job in jobs {
-            job(&links, options.patience);
+            job(&links);
         }
     })
 }
@@ -95,10 +124,7 @@ impl Engine {
         T: Send + 'static,
         Q: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
     {
-        let answer = ask(&self.work, what, move |links, patience| {
-            again(links, patience, |link| Attempt::of(query(link.conn())))
-        });
-        self.in_time(what, answer).await
+        self.query(&self.reads, what, query).await
     }
 
     /// Runs a query whose answer may be a little old: on the replica where there is one and it answers.
@@ -110,11 +136,7 @@ impl Engine {
         let Some(replica) = &self.replica else {
             return self.read(what, query).await;
         };
-        let own = query.clone();
-        let answered = ask(replica, what, move |links, patience| {
-            again(links, patience, |link| Attempt::of(own(link.conn())))
-        });
-        match self.in_time(what, answered).await {
+        match self.query(replica, what, query.clone()).await {
             Ok(answer) => Ok(answer),
             Err(outage) => {
                 tracing::warn!(operation = what, cause = %outage.source, "the replica does not answer; asking the primary");
@@ -123,15 +145,34 @@ impl Engine {
         }
     }
 
+    async fn query<T, Q>(&self, lane: &Lane<Job>, what: &'static str, query: Q) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        Q: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    {
+        let deadline = self.deadline();
+        let answer = ask(lane, what, deadline, move |links| {
+            again(links, deadline, |link| Attempt::of(query(link.conn())))
+        });
+        self.in_time(what, answer).await
+    }
+
     /// Runs a transaction: all of it or nothing, and durable when this returns.
     pub(crate) async fn write<T, W>(&self, what: &'static str, work: W) -> Result<T, Unavailable>
     where
         T: Send + 'static,
         W: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
     {
-        let done = ask(&self.work, what, move |links, patience| {
-            again(links, patience, |link| transaction(link.conn(), &work))
-        });
+        let deadline = self.deadline();
+        let done = async {
+            let first = ask(&self.writes, what, deadline, move |links| {
+                promptly(links, deadline, work)
+            });
+            match first.await? {
+                Prompt::Done(done) => Ok(done),
+                Prompt::Held(work) => self.wait(what, deadline, work).await,
+            }
+        };
         self.in_time(what, done).await
     }
 
@@ -146,10 +187,19 @@ impl Engine {
             conn.batch_execute(UNHURRIED)?;
             work(conn)
         };
-        let done = ask(&self.work, what, move |links, patience| {
-            again(links, patience, |link| transaction(link.conn(), &unhurried))
-        });
-        done.await
+        self.wait(what, self.deadline(), unhurried).await
+    }
+
+    /// Runs a transaction where it may wait for others.
+    async fn wait<T, W>(&self, what: &'static str, deadline: Deadline, work: W) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        W: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    {
+        ask(&self.patient, what, deadline, move |links| {
+            again(links, deadline, |link| transaction(link.conn(), &work))
+        })
+        .await
     }
 
     /// Rotates a chain, together with whatever else is to be rotated at the moment.
@@ -159,9 +209,13 @@ impl Engine {
         rotation: Rotation,
         audit: AuditRecord,
     ) -> Result<Rotated, Unavailable> {
-        let (turn, outcome) = Turn::new(rotation, audit);
+        let (turn, outcome) = Turn::new(self.deadline(), rotation, audit);
         self.in_time(what, settle(what, self.rotations.submit(turn), outcome))
             .await
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.patience)
     }
 
     /// Gives a server up that has gone silent without its host: the driver would wait for it for ever. Its own time
@@ -171,7 +225,7 @@ impl Engine {
         what: &'static str,
         answer: impl Future<Output = Result<T, Unavailable>>,
     ) -> Result<T, Unavailable> {
-        tokio::time::timeout(self.limit, answer)
+        tokio::time::timeout(self.patience * 2, answer)
             .await
             .unwrap_or_else(|_| Err(StoreError::Silent.in_operation(what)))
     }
@@ -179,112 +233,18 @@ impl Engine {
     /// Finishes what is queued, and closes every connection.
     pub(crate) fn shutdown(&self) {
         self.rotations.close();
-        self.work.close();
+        self.writes.close();
+        self.reads.close();
+        self.patient.close();
         if let Some(replica) = &self.replica {
             replica.close();
         }
     }
 }
 
-/// Has a thread do something, unless nobody may be waiting for it any more by then.
-async fn ask<T, W>(lane: &Lane<Job>, what: &'static str, work: W) -> Result<T, Unavailable>
-where
-    T: Send + 'static,
-    W: FnOnce(&Links, Duration) -> Result<T, StoreError> + Send + 'static,
-{
-    let (reply, outcome) = oneshot::channel();
-    let since = Instant::now();
-    let job: Job = Box::new(move |links, patience| {
-        let done = if since.elapsed() > patience {
-            Err(StoreError::Late)
-        } else {
-            work(links, patience)
-        };
-        // Whoever asked may have gone.
-        drop(reply.send(done));
-    });
-    settle(what, lane.submit(job), outcome).await
-}
-
-/// What came of one attempt.
-enum Attempt<T> {
-    /// This; for good.
-    Settled(Result<T, StoreError>),
-    /// Nothing was changed, and the cause may be gone by now.
-    Undone(StoreError),
-}
-
-impl<T> Attempt<T> {
-    /// Of what changes nothing where it fails.
-    fn of(outcome: Result<T, StoreError>) -> Self {
-        match outcome {
-            Err(error) if error.may_pass() => Self::Undone(error),
-            settled => Self::Settled(settled),
-        }
-    }
-}
-
-/// Tries, on a new connection where one has died, until something is settled.
-fn again<T>(
-    links: &Links,
-    patience: Duration,
-    attempt: impl Fn(&mut Link) -> Attempt<T>,
-) -> Result<T, StoreError> {
-    let begun = Instant::now();
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut link = links.take()?;
-        let (settled, is_final) = match attempt(&mut link) {
-            Attempt::Settled(settled) => (settled, true),
-            Attempt::Undone(error) => (Err(error), false),
-        };
-        let Err(error) = settled else { return settled };
-        if error.is_of_the_connection() {
-            link.discard();
-        } else {
-            drop(link);
-        }
-        if is_final || tries >= TRIES || begun.elapsed() > patience {
-            return Err(error);
-        }
-        make_way();
-    }
-}
-
-/// Lets whoever won a deadlock go on first: who comes back at once may only meet the same rival again.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "there is no event to wait for: the point is to let others pass"
-)]
-fn make_way() {
-    thread::sleep(PAUSE);
-}
-
-/// One attempt at a transaction. Until COMMIT is sent nothing has happened; what a lost answer to it means nobody
-/// knows, and it is never tried again.
-fn transaction<T>(conn: &mut Conn, work: &impl Fn(&mut Conn) -> Result<T, StoreError>) -> Attempt<T> {
-    type Manager = AnsiTransactionManager;
-    if let Err(error) = Manager::begin_transaction(conn) {
-        return Attempt::Undone(error.into());
-    }
-    match work(conn) {
-        Ok(done) => match Manager::commit_transaction(conn) {
-            Ok(()) => Attempt::Settled(Ok(done)),
-            Err(error) => Attempt::Settled(Err(StoreError::Unsettled(error.to_string()))),
-        },
-        Err(error) => match Manager::rollback_transaction(conn) {
-            Ok(()) => Attempt::of(Err(error)),
-            // What keeps it from rolling back keeps it from everything else.
-            Err(_) => Attempt::Undone(StoreError::NoConnection(error.to_string())),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use auth_testkit::server::Database;
-    use diesel::prelude::*;
 
     use super::*;
     use crate::DatabaseUrl;

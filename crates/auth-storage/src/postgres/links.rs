@@ -26,6 +26,18 @@ const NETWORK: [(&str, &str); 4] = [
     ("keepalives_count", "3"),
 ];
 
+/// What is done where somebody else holds what is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Locks {
+    /// It is waited for.
+    WaitedFor,
+    /// Only what is let go at once is waited for: others need the connection.
+    Shunned,
+}
+
+/// How long it is waited where locks are shunned.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// The pool.
 #[derive(Clone)]
 pub(super) struct Links {
@@ -39,10 +51,10 @@ pub(super) struct Link(PooledConnection<Maker>);
 
 impl Links {
     /// A pool that makes its connections as they are wanted; none is made here.
-    pub(super) fn new(url: &PostgresUrl, connections: u32, options: StoreOptions) -> Self {
+    pub(super) fn new(url: &PostgresUrl, connections: u32, locks: Locks, options: StoreOptions) -> Self {
         let maker = Maker {
             url: url.clone(),
-            greeting: greeting(options),
+            greeting: greeting(locks, options),
             era: AtomicU64::new(0),
         };
         let pool = Pool::builder()
@@ -168,16 +180,20 @@ fn conninfo(url: &PostgresUrl) -> String {
     text
 }
 
-/// Time limits, so that nobody waits for ever for somebody else's lock; and commits are durable, whatever the server's
-/// configuration says about them.
-fn greeting(options: StoreOptions) -> String {
-    let (statement, lock) = (
-        options.patience.as_millis(),
-        options.busy_timeout.min(options.patience / 2).as_millis(),
-    );
+/// What must not depend on how the server is configured: time limits, so that nobody waits for ever for somebody else's
+/// lock; the isolation that the rules are made for, under which who had to wait sees what was done meanwhile; and
+/// commits that are durable.
+fn greeting(locks: Locks, options: StoreOptions) -> String {
+    let statement = options.patience.as_millis();
+    let lock = match locks {
+        Locks::WaitedFor => options.busy_timeout.min(options.patience / 2),
+        Locks::Shunned => MOMENT,
+    };
+    let lock = lock.as_millis().max(1);
     format!(
         "SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
          SET idle_in_transaction_session_timeout = {statement}; \
+         SET default_transaction_isolation = 'read committed'; \
          SELECT set_config('synchronous_commit', 'on', FALSE) \
          WHERE current_setting('synchronous_commit') = 'off';"
     )
@@ -196,7 +212,7 @@ mod tests {
         let Ok(DatabaseUrl::Postgres(url)) = DatabaseUrl::parse(&database.url()) else {
             panic!("a PostgreSQL URL");
         };
-        Links::new(&url, 4, StoreOptions::default())
+        Links::new(&url, 4, Locks::WaitedFor, StoreOptions::default())
     }
 
     /// Asks until there is a connection, as requests do.
@@ -234,7 +250,7 @@ mod tests {
         let Ok(DatabaseUrl::Postgres(url)) = gone else {
             panic!("a PostgreSQL URL");
         };
-        let links = Links::new(&url, 4, StoreOptions::default());
+        let links = Links::new(&url, 4, Locks::WaitedFor, StoreOptions::default());
         assert!(links.take().is_err());
         let since = Instant::now();
         for _ in 0..100 {
@@ -254,5 +270,34 @@ mod tests {
         AnsiTransactionManager::begin_transaction(link.conn()).unwrap();
         drop(link);
         assert_eq!(links.pool.state().connections, 0);
+    }
+
+    #[derive(QueryableByName)]
+    struct Setting {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        value: String,
+    }
+
+    #[test]
+    fn isolation_and_durability_do_not_depend_on_how_the_server_is_configured() {
+        let database = Database::new();
+        let name = database.tell("SELECT current_database()").unwrap();
+        for setting in [
+            "default_transaction_isolation = 'serializable'",
+            "synchronous_commit = 'off'",
+            "statement_timeout = 0",
+        ] {
+            database
+                .tell(&format!("ALTER DATABASE {} SET {setting}", name.trim()))
+                .unwrap();
+        }
+        let mut link = links(&database).take().unwrap();
+        let mut value = |name: &str| {
+            let query = diesel::sql_query(format!("SELECT current_setting('{name}') AS value"));
+            query.get_result::<Setting>(link.conn()).unwrap().value
+        };
+        assert_eq!(value("transaction_isolation"), "read committed");
+        assert_eq!(value("synchronous_commit"), "on");
+        assert_eq!(value("statement_timeout"), "5s");
     }
 }

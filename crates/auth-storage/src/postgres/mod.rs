@@ -18,6 +18,7 @@ pub(crate) mod links;
 pub(crate) mod migrations;
 mod rotations;
 mod statement;
+mod work;
 
 pub(crate) use body::Adapter;
 pub(crate) use engine::{Engine, open};

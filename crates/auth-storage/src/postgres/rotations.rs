@@ -4,15 +4,15 @@
 //! larger statements and not in more of them. Nothing is acknowledged before its statement, which is a transaction, is
 //! durable. A chain that somebody else is changing at the moment keeps none of the others: it waits in a lane of its own.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use auth_domain::audit::AuditRecord;
 use auth_domain::session::{Rotated, Rotation};
 use tokio::sync::oneshot;
 
-use super::links::{Link, Links};
+use super::links::Links;
 use super::statement::{Locked, Took, Turns};
+use super::work::{Attempt, Deadline, Job, again};
 use crate::StoreOptions;
 use crate::error::StoreError;
 use crate::lane::{Crew, Lane};
@@ -20,17 +20,11 @@ use crate::lane::{Crew, Lane};
 /// The most rotations in one statement.
 const MAX_TURNS: usize = 256;
 /// While one statement waits for its commit, the next is under way.
-const THREADS: u32 = 2;
-/// So many chains wait for somebody's change at a time.
-const WAITING_THREADS: u32 = 2;
-/// How many connections that takes.
-pub(super) const CONNECTIONS: u32 = THREADS + WAITING_THREADS;
-/// How often a statement is tried.
-const TRIES: u32 = 3;
+pub(super) const THREADS: u32 = 2;
 
 /// A rotation, and somebody who waits for it.
 pub(super) struct Turn {
-    since: Instant,
+    deadline: Deadline,
     rotation: Rotation,
     audit: AuditRecord,
     reply: oneshot::Sender<Result<Rotated, StoreError>>,
@@ -39,12 +33,13 @@ pub(super) struct Turn {
 impl Turn {
     /// The turn, and where its outcome will arrive.
     pub(super) fn new(
+        deadline: Deadline,
         rotation: Rotation,
         audit: AuditRecord,
     ) -> (Self, oneshot::Receiver<Result<Rotated, StoreError>>) {
         let (reply, outcome) = oneshot::channel();
         let turn = Self {
-            since: Instant::now(),
+            deadline,
             rotation,
             audit,
             reply,
@@ -58,65 +53,44 @@ impl Turn {
     }
 }
 
-/// The lanes of rotations.
-pub(super) struct Rotations {
-    prompt: Lane<Turn>,
-    patient: Arc<Lane<Turn>>,
-}
+/// The lane of rotations.
+pub(super) struct Rotations(Lane<Turn>);
 
 impl Rotations {
-    /// Starts the lanes.
-    pub(super) fn start(links: &Links, options: StoreOptions) -> Result<Self, StoreError> {
-        let crew = |name, threads, batch| Crew {
-            name,
-            threads,
+    /// Starts the lane; who has to wait goes to the patient one.
+    pub(super) fn start(
+        links: Links,
+        patient: Arc<Lane<Job>>,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let crew = Crew {
+            name: "store-rotations",
+            threads: THREADS,
             queue: options.queue,
-            batch,
+            batch: MAX_TURNS,
         };
-        let patience = options.patience;
-        let own = links.clone();
-        let patient = Lane::staffed(crew("store-waiting", WAITING_THREADS, 1), move |turns| {
-            for turn in in_time(turns, patience) {
-                wait(&own, turn, patience);
-            }
-        })?;
-        let (own, patient) = (links.clone(), Arc::new(patient));
-        let waiting = Arc::clone(&patient);
-        let prompt = Lane::staffed(crew("store-rotations", THREADS, MAX_TURNS), move |turns| {
-            rotate(&own, in_time(turns, patience), &waiting, patience);
-        })?;
-        Ok(Self { prompt, patient })
+        Lane::staffed(crew, move |turns| rotate(&links, turns, &patient)).map(Self)
     }
 
     /// Queues a turn, or says at once why not.
     pub(super) fn submit(&self, turn: Turn) -> Result<(), StoreError> {
-        self.prompt.submit(turn)
+        self.0.submit(turn)
     }
 
     /// Lets nothing more in, and waits until what is in is done.
     pub(super) fn close(&self) {
-        self.prompt.close();
-        self.patient.close();
+        self.0.close();
     }
-}
-
-/// Refuses those that have waited for too long.
-fn in_time(turns: Vec<Turn>, patience: Duration) -> Vec<Turn> {
-    let (late, turns): (Vec<_>, Vec<_>) = turns
-        .into_iter()
-        .partition(|turn| turn.since.elapsed() > patience);
-    for turn in late {
-        turn.answer(Err(StoreError::Late));
-    }
-    turns
 }
 
 /// Carries turns out together, and sends those that must wait for somebody to where waiting disturbs nobody.
-fn rotate(links: &Links, turns: Vec<Turn>, patient: &Lane<Turn>, patience: Duration) {
-    if turns.is_empty() {
-        return;
+fn rotate(links: &Links, turns: Vec<Turn>, patient: &Lane<Job>) {
+    let (late, turns): (Vec<_>, Vec<_>) = turns.into_iter().partition(|turn| turn.deadline.has_come());
+    for turn in late {
+        turn.answer(Err(StoreError::Late));
     }
-    let outcomes = match settle(links, &turns, Locked::PassedOver, patience) {
+    let Some(first) = turns.first() else { return };
+    let outcomes = match settle(links, &turns, Locked::PassedOver, first.deadline) {
         Ok(outcomes) => outcomes,
         Err(error) => return fail(turns, &error),
     };
@@ -124,17 +98,49 @@ fn rotate(links: &Links, turns: Vec<Turn>, patient: &Lane<Turn>, patience: Durat
         match took {
             Took::Place => turn.answer(Ok(Rotated::Rotated)),
             Took::Nothing => turn.answer(Ok(Rotated::Superseded)),
-            // A lane that is closed or full drops the turn, and whoever waits for it hears that.
-            Took::NoTurn => drop(patient.submit(turn)),
+            Took::NoTurn => hand_over(turn, patient),
         }
     }
 }
 
+fn fail(turns: Vec<Turn>, error: &StoreError) {
+    tracing::error!(%error, rotations = turns.len(), "rotations failed");
+    for turn in turns {
+        turn.answer(Err(StoreError::NotCommitted(error.to_string())));
+    }
+}
+
+/// Has one turn wait, or tells whoever waits for it why it can't.
+fn hand_over(turn: Turn, patient: &Lane<Job>) {
+    // The lane gives nothing back that it does not take.
+    let turn = Arc::new(Mutex::new(Some(turn)));
+    let waiting = Arc::clone(&turn);
+    let submitted = patient.submit(Box::new(move |links| {
+        if let Some(turn) = take(&waiting) {
+            wait(links, turn);
+        }
+    }));
+    if let Err(refused) = submitted
+        && let Some(turn) = take(&turn)
+    {
+        turn.answer(Err(refused));
+    }
+}
+
+fn take(turn: &Mutex<Option<Turn>>) -> Option<Turn> {
+    turn.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
 /// Carries one turn out, after whoever is changing its chain.
-fn wait(links: &Links, turn: Turn, patience: Duration) {
+fn wait(links: &Links, turn: Turn) {
     let turns = [turn];
+    let [Turn { deadline, .. }] = &turns;
+    let deadline = *deadline;
     let outcome = loop {
-        match settle(links, &turns, Locked::WaitedFor, patience).as_deref() {
+        if deadline.has_come() {
+            break Err(StoreError::Late);
+        }
+        match settle(links, &turns, Locked::WaitedFor, deadline).as_deref() {
             Ok([Took::Place]) => break Ok(Rotated::Rotated),
             // The chain was changed between the statement's beginning and its update.
             Ok([Took::NoTurn]) => {}
@@ -149,40 +155,20 @@ fn wait(links: &Links, turn: Turn, patience: Duration) {
     turn.answer(outcome);
 }
 
-fn fail(turns: Vec<Turn>, error: &StoreError) {
-    tracing::error!(%error, rotations = turns.len(), "rotations failed");
-    for turn in turns {
-        turn.answer(Err(StoreError::NotCommitted(error.to_string())));
-    }
-}
-
 /// Runs a statement until it is known what became of it: it may be run as often as need be.
 fn settle(
     links: &Links,
     turns: &[Turn],
     locked: Locked,
-    patience: Duration,
+    deadline: Deadline,
 ) -> Result<Vec<Took>, StoreError> {
-    let begun = Instant::now();
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let mut link = links.take()?;
-        let done = run(&mut link, turns, locked);
-        let Err(error) = done else { return done };
-        if error.is_of_the_connection() {
-            link.discard();
+    again(links, deadline, |link| {
+        let mut statement = Turns::none(locked);
+        for turn in turns {
+            if let Err(fault) = statement.push(&turn.rotation, &turn.audit) {
+                return Attempt::Settled(Err(fault));
+            }
         }
-        if tries >= TRIES || begun.elapsed() > patience || !error.may_pass() {
-            return Err(error);
-        }
-    }
-}
-
-fn run(link: &mut Link, turns: &[Turn], locked: Locked) -> Result<Vec<Took>, StoreError> {
-    let mut statement = Turns::none(locked);
-    for turn in turns {
-        statement.push(&turn.rotation, &turn.audit)?;
-    }
-    statement.run(link.conn())
+        Attempt::of(statement.run(link.conn()))
+    })
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use auth_domain::id::SessionId;
 use auth_domain::ports::StoreReadiness;
 use auth_domain::ports::admin::{Changed, UserChange};
-use auth_domain::session::{Opened, Rotated, SessionKey, SessionState};
+use auth_domain::session::{
+    Opened, Revocation, RevocationReason, RevocationTarget, Rotated, SessionKey, SessionState,
+};
 use auth_storage::{DatabaseUrl, Migrations, Store, StoreOptions};
 use auth_testkit::build;
 use auth_testkit::contract::stage::{Stage, after, note, rotation};
@@ -171,6 +173,61 @@ async fn a_locked_session_keeps_no_other_from_rotating() {
     };
     let (waited, ()) = tokio::join!(waiting, release);
     assert_eq!(waited, Rotated::Rotated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_wait_for_a_lock_the_others_go_on() {
+    let scene = Scene::new();
+    let stage = scene.stage();
+    let ids = sign_in_all(&stage, &["held", "a", "b", "c"]).await;
+    let user = build::user(build::ALICE);
+    let slow = build::public_client("slow");
+    stage.create_client(&slow).await;
+    let mut rival = scene.rival();
+    let lock = format!(
+        "BEGIN; UPDATE sessions SET last_used_at = now() WHERE id = '{}'; UPDATE oauth_clients SET name = 'held' \
+         WHERE client_id = 'slow'",
+        ids[0].as_uuid()
+    );
+    tell(&mut rival, &lock);
+    let held_up: Vec<_> = (0..40)
+        .map(|number| {
+            let (stage, user, slow, held) = (stage.clone(), user.clone(), slow.clone(), ids[0]);
+            tokio::spawn(async move {
+                let record = note(&format!("wait {number}"));
+                if number % 2 == 0 {
+                    let sign_in = build::new_session(&format!("w{number}"), &user, &slow);
+                    stage.sessions.open(sign_in, record).await.map(drop)
+                } else {
+                    let revocation = Revocation {
+                        target: RevocationTarget::Session(held),
+                        reason: RevocationReason::Requested,
+                        at: after(1),
+                    };
+                    stage.sessions.revoke(revocation, record).await.map(drop)
+                }
+            })
+        })
+        .collect();
+    for round in 0..20 {
+        let (from, to) = (format!("{round}"), format!("{}", round + 1));
+        for (id, text) in ids[1..].iter().zip(["a", "b", "c"]) {
+            stage.session(*id).await;
+            let (from, to) = (format!("{text}/{from}"), format!("{text}/{to}"));
+            assert_eq!(stage.rotate(*id, &from, &to, round + 1).await, Rotated::Rotated);
+        }
+        let other = build::new_session(&format!("o{round}"), &user, &build::flutter_client());
+        assert_eq!(stage.open(other).await, Opened::Opened);
+    }
+    assert!(
+        held_up.iter().any(|waiting| !waiting.is_finished()),
+        "all this was while others waited"
+    );
+    tell(&mut rival, "ROLLBACK");
+    for waiting in held_up {
+        // Who has waited for too long is told so; nobody is forgotten.
+        let _ = waiting.await.expect("no panic");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

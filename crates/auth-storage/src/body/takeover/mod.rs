@@ -39,7 +39,7 @@ impl Adapter {
         let mode = takeover.mode;
         let all = move |conn: &mut Conn| batch.iter().map(|row| work(conn, row, &takeover)).collect();
         match mode {
-            Mode::Take => self.engine.write(what, all).await,
+            Mode::Take => self.engine.administer(what, all).await,
             Mode::Look => self.engine.read(what, all).await,
         }
     }
