@@ -32,6 +32,7 @@ mod production;
 mod proxies;
 mod races;
 mod redis;
+mod rehashing;
 mod retry;
 mod revocation;
 mod secrecy;
