@@ -17,10 +17,11 @@ use auth_domain::token_service::{Policy, Ports, TokenService};
 use auth_jwt::{DirectorySettings, KeyDescription, KeyError, KeyRing, KeySource};
 use auth_password::{HashingPool, HashingSettings};
 use auth_redis::{Announcements, RedisThrottle};
-use auth_storage::{Migrations, OpenError, Store, StoreOptions};
+use auth_storage::{DatabaseUrl, Migrations, OpenError, Store, StoreOptions};
 
 use crate::clients::{CachedClients, ClientNews};
 use crate::devices::{self, DeviceFault};
+use crate::lost_keys::{self, LostKeys};
 use crate::http::connections::ConnectionLimits;
 use crate::http::tls::{Certificates, TlsFault};
 use crate::http::{HttpSettings, PlainHttp, Services};
@@ -57,12 +58,23 @@ pub enum StartError {
     /// The database can't be opened or migrated.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The database is empty or somebody else's, and applying migrations is left to the operator.
+    #[error("the database {0} has no tables of this program")]
+    Empty(DatabaseUrl),
     /// The database is of an older version, and applying migrations is left to the operator.
-    #[error("the database is of an older version of this program")]
-    MigrationsPending,
+    #[error("the database {database} is of an older version of this program: it lacks {}", names.join(", "))]
+    Behind {
+        /// Which.
+        database: DatabaseUrl,
+        /// The migrations that have not been applied.
+        names: Vec<String>,
+    },
     /// The keys can't be used.
     #[error("the signing keys can't be used")]
     Keys(#[from] KeyError),
+    /// The keys are not where they should be.
+    #[error(transparent)]
+    KeysLost(#[from] LostKeys),
     /// The secret of known devices can't be had.
     #[error("know devices again")]
     Devices(#[from] DeviceFault),
@@ -151,9 +163,8 @@ impl Application {
             }
         }
         let store = open_store(settings)?;
-        if store.probe.check().await? == StoreReadiness::MigrationsPending {
-            return Err(StartError::MigrationsPending);
-        }
+        check_store(settings, &store).await?;
+        lost_keys::check(settings, &*store.audit_log).await?;
         let keys = open_keys(settings, Arc::clone(&world.clock))?;
         let hashing = Arc::new(start_hashing(settings, &world.random)?);
         let (clients, news) = remember_clients(settings, &store, &world)?;
@@ -327,6 +338,33 @@ pub fn open_store(settings: &Settings) -> Result<Store, OpenError> {
         settings.database.replica.as_ref(),
         options,
     )
+}
+
+/// Looks whether an open database can be worked with.
+///
+/// # Errors
+/// [`StartError::Empty`], [`StartError::Behind`], or where it does not answer.
+pub async fn check_store(settings: &Settings, store: &Store) -> Result<(), StartError> {
+    match store.probe.check().await? {
+        StoreReadiness::Ready => Ok(()),
+        StoreReadiness::MigrationsPending => check_version(&settings.database.url),
+    }
+}
+
+fn check_version(database: &DatabaseUrl) -> Result<(), StartError> {
+    let all = Migrations::of(database).status()?;
+    let (applied, pending): (Vec<_>, Vec<_>) = all.into_iter().partition(|migration| migration.is_applied);
+    if pending.is_empty() {
+        // Somebody else has just brought it up to date.
+        Ok(())
+    } else if applied.is_empty() {
+        Err(StartError::Empty(database.clone()))
+    } else {
+        Err(StartError::Behind {
+            database: database.clone(),
+            names: pending.into_iter().map(|migration| migration.name).collect(),
+        })
+    }
 }
 
 /// Opens the keys of the settings; makes the first where there is none.

@@ -60,6 +60,24 @@ impl Migrations {
             DatabaseUrl::Postgres(url) => postgres::status(url),
         }
     }
+
+    /// The versions that have been applied and that this program does not know, in order: a later one has.
+    ///
+    /// # Errors
+    /// Where the database can't be opened.
+    pub fn later(&self) -> Result<Vec<String>, OpenError> {
+        match &self.url {
+            DatabaseUrl::Sqlite(path) => sqlite::later(path),
+            DatabaseUrl::Postgres(url) => postgres::later(url),
+        }
+    }
+}
+
+/// Those of the applied versions that are not among the known ones, in order.
+pub(crate) fn unknown(mut applied: Vec<String>, known: &[String]) -> Vec<String> {
+    applied.retain(|version| !known.contains(version));
+    applied.sort();
+    applied
 }
 
 /// A migration that did not go through.

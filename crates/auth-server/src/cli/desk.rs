@@ -2,7 +2,7 @@
 
 use auth_domain::audit::{AuditEvent, AuditRecord};
 use auth_domain::id::{ClientId, UserId};
-use auth_domain::ports::{Hashed, PasswordHasher as _, Random, StoreReadiness};
+use auth_domain::ports::{Hashed, PasswordHasher as _, Random};
 use auth_domain::secret::{Password, PasswordHash};
 use auth_domain::time::Timestamp;
 use auth_domain::user::{Email, Username};
@@ -39,17 +39,11 @@ impl Desk {
             );
         }
         let store = compose::open_store(settings).map_err(StartError::Store)?;
-        match store.probe.check().await? {
-            StoreReadiness::Ready => Ok(Self {
-                store,
-                world: World::of_system(AGENT),
-            }),
-            StoreReadiness::MigrationsPending => Err(Failure::refused(format!(
-                "the database at {} has migrations pending",
-                place_of(url)
-            ))
-            .advise("Bring it up to date by `auth-service migrate up`.")),
-        }
+        compose::check_store(settings, &store).await?;
+        Ok(Self {
+            store,
+            world: World::of_system(AGENT),
+        })
     }
 
     /// What time it is.

@@ -130,7 +130,11 @@ impl From<StartError> for Failure {
             StartError::Bind { address, .. } => failure.advise(format!(
                 "Is another server running there? AUTH_SERVICE__HOST and PORT say where to listen; now it is {address}."
             )),
-            StartError::MigrationsPending => failure.advise("Bring it up to date by `auth-service migrate up`."),
+            StartError::Empty(_) => failure.advise(
+                "AUTH_SERVICE__DB_URL says which database it is. If it is the right one, `auth-service migrate up` makes \
+                 them.",
+            ),
+            StartError::Behind { .. } => failure.advise("Bring it up to date by `auth-service migrate up`."),
             StartError::Store(OpenError::MayNotCreate { .. }) => failure.advise(MAY_NOT_CREATE),
             StartError::Store(_) => failure.advise("AUTH_SERVICE__DB_URL says where the database is."),
             StartError::Keys(_) => failure.advise("AUTH_SERVICE__KEYS_DIR or PRIVATE_KEY_PATH says where the keys are."),

@@ -17,7 +17,7 @@ pub(super) enum MigrateCommand {
     Up,
     /// Take the last migration back, with all the data that it holds
     Down(Consent),
-    /// List all migrations and whether they are applied
+    /// List all migrations and whether they are applied, those of a later version of this program as well
     Status,
 }
 
@@ -64,6 +64,7 @@ fn down(migrations: &Migrations, settings: &Settings, consent: &Consent) -> Resu
 
 fn status(migrations: &Migrations) -> Result<Report, Failure> {
     let all = migrations.status().map_err(failed)?;
+    let later = migrations.later().map_err(failed)?;
     let mut table = Table::new(&["migration", "state"]);
     for migration in &all {
         let state = if migration.is_applied {
@@ -73,9 +74,18 @@ fn status(migrations: &Migrations) -> Result<Report, Failure> {
         };
         table.row([migration.name.clone(), state.to_owned()]);
     }
-    let views: Vec<_> = all
+    for version in &later {
+        table.row([
+            version.clone(),
+            "applied, of a later version of this program".to_owned(),
+        ]);
+    }
+    let known = all
         .iter()
-        .map(|migration| json!({ "name": migration.name, "applied": migration.is_applied }))
-        .collect();
+        .map(|migration| json!({ "name": migration.name, "applied": migration.is_applied, "known": true }));
+    let unknown = later
+        .iter()
+        .map(|version| json!({ "name": version, "applied": true, "known": false }));
+    let views: Vec<_> = known.chain(unknown).collect();
     Ok(Report::new(table.to_string(), json!(views)))
 }

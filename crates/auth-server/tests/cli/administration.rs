@@ -1,5 +1,7 @@
 //! Users and clients, from creation to deletion, and the schema below them.
 
+use auth_testkit::server::Database;
+
 use crate::desk::{Desk, PASSWORD, bytes_of, holds};
 
 #[test]
@@ -294,7 +296,37 @@ fn the_schema_is_applied_listed_and_taken_back() {
     assert_eq!(applied(&desk), all_but_the_last);
     desk.run(&["user", "list"]).failed(
         1,
-        "the database at data/auth.db has migrations pending\nBring it up to date by `auth-service migrate up`.",
+        "the database sqlite:///data/auth.db is of an older version of this program: it lacks 0004_leases\n\
+         Bring it up to date by `auth-service migrate up`.",
+    );
+    while desk.json(&["migrate", "down", "--yes"])["taken_back"].is_string() {}
+    let empty = "the database sqlite:///data/auth.db has no tables of this program\n\
+                 AUTH_SERVICE__DB_URL says which database it is.";
+    desk.run(&["user", "list"]).failed(1, empty);
+    let kept_back = desk.with("AUTH_SERVICE__AUTO_MIGRATE", "false");
+    kept_back.run(&["serve", "--port", "0"]).failed(1, empty);
+}
+
+#[test]
+fn the_status_shows_what_a_later_version_has_applied() {
+    let database = Database::new();
+    let desk = Desk::new()
+        .with("AUTH_SERVICE__DB_URL", &database.url())
+        .migrated();
+    let before = desk.json(&["migrate", "status"]).as_array().unwrap().len();
+    let later = "INSERT INTO __diesel_schema_migrations (version) VALUES ('0099')";
+    database.tell(later).unwrap();
+    let shown = desk.run(&["migrate", "status"]).succeeded().out;
+    assert!(
+        shown
+            .lines()
+            .any(|line| line.starts_with("0099 ") && line.ends_with("of a later version of this program")),
+        "{shown}"
+    );
+    let status = desk.json(&["migrate", "status"]);
+    assert_eq!(
+        status[before],
+        serde_json::json!({ "name": "0099", "applied": true, "known": false })
     );
 }
 

@@ -10,7 +10,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use super::links::establish;
 use super::{Conn, database_error};
 use crate::error::StoreError;
-use crate::migrations::{BoxError, FailedMigration};
+use crate::migrations::{BoxError, FailedMigration, unknown};
 use crate::{MigrationStatus, OpenError, PostgresUrl};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
@@ -96,14 +96,29 @@ pub(crate) fn down(url: &PostgresUrl) -> Result<Option<String>, OpenError> {
 
 /// Every migration of this program, and whether it has been applied.
 pub(crate) fn status(url: &PostgresUrl) -> Result<Vec<MigrationStatus>, OpenError> {
-    let applied = connect(url).and_then(|mut conn| applied(&mut conn));
-    let applied = applied.map_err(|error| database_error(url, error))?;
+    let applied = applied_at(url)?;
     let all = all().map_err(|error| database_error(url, error))?;
     let standing = all.iter().map(|migration| MigrationStatus {
         name: migration.name().to_string(),
         is_applied: applied.contains(&migration.name().version().to_string()),
     });
     Ok(standing.collect())
+}
+
+/// What has been applied and is of a later version of this program.
+pub(crate) fn later(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
+    let all = all().map_err(|error| database_error(url, error))?;
+    let known: Vec<_> = all
+        .iter()
+        .map(|migration| migration.name().version().to_string())
+        .collect();
+    Ok(unknown(applied_at(url)?, &known))
+}
+
+fn applied_at(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
+    connect(url)
+        .and_then(|mut conn| applied(&mut conn))
+        .map_err(|error| database_error(url, error))
 }
 
 /// Whether migrations of this program have not been applied yet.

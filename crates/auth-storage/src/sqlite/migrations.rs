@@ -10,7 +10,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{Conn, connect, database_error, file_name, prepare_file};
 use crate::error::StoreError;
-use crate::migrations::{BoxError, FailedMigration};
+use crate::migrations::{BoxError, FailedMigration, unknown};
 use crate::{MigrationStatus, OpenError};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
@@ -66,19 +66,29 @@ pub(crate) fn down(path: &Path) -> Result<Option<String>, OpenError> {
 
 /// Every migration of this program, and whether it has been applied.
 pub(crate) fn status(path: &Path) -> Result<Vec<MigrationStatus>, OpenError> {
-    let applied = if path.exists() {
-        let opened = connect(&file_name(path)?, PATIENCE);
-        opened.and_then(|mut conn| applied(&mut conn))
-    } else {
-        Ok(Vec::new())
-    };
-    let applied = applied.map_err(|error| database_error(path, error))?;
+    let applied = applied_in(path)?;
     let all = all().map_err(|error| database_error(path, error))?;
     let standing = all.iter().map(|migration| MigrationStatus {
         name: migration.name().to_string(),
         is_applied: applied.contains(&migration.name().version().to_string()),
     });
     Ok(standing.collect())
+}
+
+/// What has been applied and is of a later version of this program.
+pub(crate) fn later(path: &Path) -> Result<Vec<String>, OpenError> {
+    let known = versions().map_err(|error| database_error(path, error))?;
+    Ok(unknown(applied_in(path)?, &known))
+}
+
+/// The versions applied so far; makes no file.
+fn applied_in(path: &Path) -> Result<Vec<String>, OpenError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    connect(&file_name(path)?, PATIENCE)
+        .and_then(|mut conn| applied(&mut conn))
+        .map_err(|error| database_error(path, error))
 }
 
 /// The versions that this program knows.

@@ -187,6 +187,25 @@ fn the_status_tells_applied_from_pending(#[case] kind: Kind) {
 #[rstest]
 #[case::on_sqlite(Sqlite)]
 #[case::on_postgresql(Postgres)]
+fn migrations_of_a_later_version_are_known_for_such(#[case] kind: Kind) {
+    let place = Place::unmigrated(kind);
+    let migrations = place.migrations();
+    assert_eq!(migrations.later().expect("readable"), Vec::<String>::new());
+    assert!(!place.has_file(), "asking makes no file");
+    migrations.up().expect("up");
+    assert_eq!(migrations.later().expect("readable"), Vec::<String>::new());
+    for version in ["0099", "0098"] {
+        place.change(&format!(
+            "INSERT INTO __diesel_schema_migrations (version) VALUES ('{version}')"
+        ));
+    }
+    assert_eq!(migrations.later().expect("readable"), ["0098", "0099"]);
+    assert_eq!(migrations.up().expect("nothing to do"), Vec::<String>::new());
+}
+
+#[rstest]
+#[case::on_sqlite(Sqlite)]
+#[case::on_postgresql(Postgres)]
 fn processes_that_migrate_at_once_do_it_once(#[case] kind: Kind) {
     let place = Place::unmigrated(kind);
     let migrations = place.migrations();

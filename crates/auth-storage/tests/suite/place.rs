@@ -86,6 +86,20 @@ impl Place {
         lines.into_iter().map(|line| line.line).collect()
     }
 
+    /// Runs a statement past the store.
+    pub(crate) fn change(&self, sql: &str) {
+        let statement = diesel::sql_query(sql.to_owned());
+        match self {
+            Self::File(file) => {
+                let path = file.path();
+                let name = path.to_str().expect("a temporary path is UTF-8");
+                statement.execute(&mut SqliteConnection::establish(name).expect("the file opens"))
+            }
+            Self::Server(database) => statement.execute(&mut database.connect()),
+        }
+        .expect("the statement is good");
+    }
+
     /// All that the database says it holds, in its own words, but for the record of migrations.
     pub(crate) fn catalogue(&self) -> Vec<String> {
         self.lines(match self {
