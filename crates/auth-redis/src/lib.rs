@@ -15,5 +15,7 @@ mod url;
 pub use announcements::{Announcement, Announcements, Subscription};
 pub use answer::{Judged, Pardoned};
 pub use connections::Meeting;
-pub use throttle::{Correction, Hit, Instance, MOST_COUNTERS, RedisThrottle};
+pub use throttle::{
+    Correction, Hit, Instance, MOST_COUNTERS, Reach, RedisThrottle, TOLD_AT_ONCE, Unanswered,
+};
 pub use url::{RedisUrl, UrlFault};

@@ -17,7 +17,7 @@ use crate::url::RedisUrl;
 /// So many counters are taken by one call at most. A request has three.
 pub const MOST_COUNTERS: usize = 8;
 /// So many counters are told in one call: a step that keeps Redis busy for about a millisecond.
-const TOLD_AT_ONCE: usize = 200;
+pub const TOLD_AT_ONCE: usize = 200;
 /// After so many seconds of silence an instance is taken for gone.
 const PATIENCE: u32 = 10;
 
@@ -37,6 +37,46 @@ pub struct Correction {
     pub pardon: Pardon,
     /// What it stands at no less than before, as in [`Hit`].
     pub floor: Option<Count>,
+}
+
+/// That a call had no answer in time.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// Why.
+    pub outage: Unavailable,
+    /// Whether it may be carried out all the same.
+    pub reach: Reach,
+}
+
+/// How far a call came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It was never sent: what it asks for is not done.
+    Nowhere,
+    /// It was sent. Redis may have carried it out, or may yet: one that was held works off what has arrived.
+    Sent,
+}
+
+impl Unanswered {
+    fn unsent(outage: Unavailable) -> Self {
+        Self {
+            outage,
+            reach: Reach::Nowhere,
+        }
+    }
+
+    fn sent(outage: Unavailable) -> Self {
+        Self {
+            outage,
+            reach: Reach::Sent,
+        }
+    }
+}
+
+impl From<Unanswered> for Unavailable {
+    fn from(unanswered: Unanswered) -> Self {
+        unanswered.outage
+    }
 }
 
 /// The name by which an instance is counted: random, told to nobody else.
@@ -65,6 +105,7 @@ pub struct RedisThrottle {
     hit: Script,
     pardon: Script,
     tell: Script,
+    forgive: Script,
     register: Script,
 }
 
@@ -99,6 +140,7 @@ impl RedisThrottle {
             hit: Script::new(include_str!("hit.lua")),
             pardon: Script::new(include_str!("pardon.lua")),
             tell: Script::new(include_str!("tell.lua")),
+            forgive: Script::new(include_str!("forgive.lua")),
             register: Script::new(include_str!("register.lua")),
         })
     }
@@ -107,8 +149,8 @@ impl RedisThrottle {
     /// where each has room all are raised, else none, and the verdict is the first full one's.
     ///
     /// # Errors
-    /// Where there is no answer in time. The counters may have been raised all the same.
-    pub async fn hit(&self, meeting: Meeting, hits: &[Hit], now: Timestamp) -> Result<Judged, Unavailable> {
+    /// Where there is no answer in time.
+    pub async fn hit(&self, meeting: Meeting, hits: &[Hit], now: Timestamp) -> Result<Judged, Unanswered> {
         const WHAT: &str = "raise counters in Redis";
         if hits.is_empty() {
             return Ok(Judged {
@@ -133,19 +175,19 @@ impl RedisThrottle {
         }
         let answer: Vec<String> = self.ask(WHAT, meeting, &call).await?;
         let counters: Vec<_> = hits.iter().map(|hit| hit.counter).collect();
-        Judged::read(&answer, &counters, now).map_err(|error| Unavailable::new(WHAT, error))
+        Judged::read(&answer, &counters, now).map_err(|error| Unanswered::sent(Unavailable::new(WHAT, error)))
     }
 
     /// Corrects counters in one step, by [`Pardon::apply`].
     ///
     /// # Errors
-    /// Where there is no answer in time. The counters may have been corrected all the same.
+    /// Where there is no answer in time.
     pub async fn pardon(
         &self,
         meeting: Meeting,
         corrections: &[Correction],
         now: Timestamp,
-    ) -> Result<Pardoned, Unavailable> {
+    ) -> Result<Pardoned, Unanswered> {
         const WHAT: &str = "correct counters in Redis";
         bounded(WHAT, corrections.len())?;
         let mut call = self.pardon.key(ANSWERS);
@@ -161,7 +203,29 @@ impl RedisThrottle {
                 }));
         }
         let answer: Vec<String> = self.ask(WHAT, meeting, &call).await?;
-        Pardoned::read(&answer, corrections.len()).map_err(|error| Unavailable::new(WHAT, error))
+        Pardoned::read(&answer, corrections.len())
+            .map_err(|error| Unanswered::sent(Unavailable::new(WHAT, error)))
+    }
+
+    /// Takes back hits that were counted here and have been pardoned since, [`TOLD_AT_ONCE`] counters at most. To be
+    /// asked once: to ask again would take back others.
+    ///
+    /// # Errors
+    /// Where there is no answer in time.
+    pub async fn forgive(
+        &self,
+        meeting: Meeting,
+        hits: &[(CounterKey, u32)],
+        now: Timestamp,
+    ) -> Result<(), Unanswered> {
+        let mut call = self.forgive.arg(now.as_micros());
+        for (key, hits) in hits {
+            call.key(name_of(*key)).arg(*hits);
+        }
+        let _: u64 = self
+            .ask("tell Redis of pardons that it has missed", meeting, &call)
+            .await?;
+        Ok(())
     }
 
     /// Gives up all connections and begins another meeting: the Redis that is reached next may be any. Calls of the
@@ -170,6 +234,16 @@ impl RedisThrottle {
         let meeting = self.incarnation.meet();
         let _ = self.pool.retain(|_, _| false);
         meeting
+    }
+
+    /// Sees whether Redis can be reached at all, for who has much to prepare for it.
+    ///
+    /// # Errors
+    /// Where it can't, in time.
+    pub async fn reach(&self) -> Result<(), Unavailable> {
+        within(self.limit, async { Ok(self.pool.get().await.map(drop)?) })
+            .await
+            .map_err(|fault| Unavailable::new("reach Redis", fault))
     }
 
     /// Tells what counters stand at no less than, in steps.
@@ -204,7 +278,7 @@ impl RedisThrottle {
     pub async fn register(&self, meeting: Meeting, instance: &Instance) -> Result<u32, Unavailable> {
         let mut call = self.register.key(INSTANCES);
         call.arg(&instance.0).arg(PATIENCE);
-        self.ask("reach Redis", meeting, &call).await
+        Ok(self.ask("reach Redis", meeting, &call).await?)
     }
 
     /// Sends one call, within the time limit. After a fault the idle connections are given up as well: whatever is
@@ -214,17 +288,21 @@ impl RedisThrottle {
         what: &'static str,
         meeting: Meeting,
         call: &ScriptInvocation<'_>,
-    ) -> Result<T, Unavailable> {
+    ) -> Result<T, Unanswered> {
+        let mut reach = Reach::Nowhere;
         let asked = within(self.limit, async {
             let mut connection: Connection = self.pool.get().await?;
             if self.incarnation.meeting() != meeting {
                 return Err(Fault::MeetingOver);
             }
+            reach = Reach::Sent;
             Ok(call.invoke_async(&mut connection).await?)
-        });
-        asked.await.map_err(|fault| {
+        })
+        .await;
+        asked.map_err(|fault| {
             let _ = self.pool.retain(|_, _| false);
-            Unavailable::new(what, fault)
+            let outage = Unavailable::new(what, fault);
+            Unanswered { outage, reach }
         })
     }
 }
@@ -234,9 +312,9 @@ fn left(count: Count, now: Timestamp) -> u64 {
     u64::from(now.seconds_until(count.ends_at).get()) * 1_000
 }
 
-fn bounded(what: &'static str, counters: usize) -> Result<(), Unavailable> {
+fn bounded(what: &'static str, counters: usize) -> Result<(), Unanswered> {
     if counters > MOST_COUNTERS {
-        return Err(Unavailable::new(what, Fault::TooMany));
+        return Err(Unanswered::unsent(Unavailable::new(what, Fault::TooMany)));
     }
     Ok(())
 }

@@ -36,11 +36,11 @@ struct Met {
 
 impl Met {
     async fn hit(&self, hits: &[Hit], now: Timestamp) -> Result<Judged, Unavailable> {
-        self.throttle.hit(self.meeting, hits, now).await
+        Ok(self.throttle.hit(self.meeting, hits, now).await?)
     }
 
     async fn pardon(&self, corrections: &[Correction], now: Timestamp) -> Result<Pardoned, Unavailable> {
-        self.throttle.pardon(self.meeting, corrections, now).await
+        Ok(self.throttle.pardon(self.meeting, corrections, now).await?)
     }
 
     async fn register(&self, instance: &Instance) -> Result<u32, Unavailable> {

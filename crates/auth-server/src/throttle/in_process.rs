@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use auth_domain::ports::Throttle;
 use auth_domain::throttle::{Count, Counter, CounterKey, Judgement, Pardon, Room, Verdict, judge};
 use auth_domain::time::Timestamp;
+use auth_redis::Reach;
 
 /// The counters of each sort that are kept at most, unless said otherwise: about 20 MB a sort under a flood of
 /// strangers.
@@ -55,11 +56,32 @@ impl InProcessThrottle {
         })
     }
 
-    /// Corrects counters here alone.
-    pub(super) fn pardon_here(&self, pardons: &[Pardon]) {
+    /// Corrects counters here; where Redis has not heard of that, what it has counted of it is owed to it.
+    pub(super) fn pardon_here(&self, pardons: &[Pardon], heard_by_redis: Reach) {
         self.with(|shelves| {
             for pardon in pardons {
-                shelves.of(pardon.key()).pardon(*pardon);
+                shelves.of(pardon.key()).pardon(*pardon, heard_by_redis);
+            }
+        });
+    }
+
+    /// Hands out pardons that are owed to Redis, so many at most; whoever takes them has to deliver them.
+    pub(super) fn take_owed(&self, most: usize, now: Timestamp) -> Vec<Owed> {
+        self.with(|shelves| {
+            let all = shelves.all_mut().into_iter();
+            let mut owed = Vec::new();
+            for counts in all {
+                counts.take_owed(&mut owed, most, now);
+            }
+            owed
+        })
+    }
+
+    /// Takes back what could not be delivered.
+    pub(super) fn owe(&self, owed: &[Owed]) {
+        self.with(|shelves| {
+            for one in owed {
+                shelves.of(one.key).owe(*one);
             }
         });
     }
@@ -110,7 +132,8 @@ impl Throttle for InProcessThrottle {
     }
 
     async fn pardon(&self, pardons: &[Pardon]) {
-        self.pardon_here(pardons);
+        // There is no Redis that could miss it.
+        self.pardon_here(pardons, Reach::Sent);
     }
 }
 
@@ -190,6 +213,17 @@ pub(super) struct News {
     pub(super) known: Knowledge,
 }
 
+/// Hits that Redis has counted, and that were pardoned while it was away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owed {
+    /// Of which counter.
+    pub(super) key: CounterKey,
+    /// How many.
+    pub(super) hits: u32,
+    /// Until when they count: what is counted later is another window's.
+    pub(super) ends_at: Timestamp,
+}
+
 /// The counters by what a stranger pays for one more: a flood of one sort pushes out none of another.
 #[derive(Debug)]
 struct Shelves {
@@ -212,6 +246,10 @@ impl Shelves {
 
     fn all(&self) -> [&Counts; 3] {
         [&self.networks, &self.refreshes, &self.accounts]
+    }
+
+    fn all_mut(&mut self) -> [&mut Counts; 3] {
+        [&mut self.networks, &mut self.refreshes, &mut self.accounts]
     }
 
     fn of(&mut self, key: CounterKey) -> &mut Counts {
@@ -265,6 +303,7 @@ struct Counts {
     entries: HashMap<CounterKey, Entry>,
     by_use: BTreeMap<(Standing, u64), CounterKey>,
     by_end: BTreeMap<(Timestamp, u64), CounterKey>,
+    owed: HashMap<(CounterKey, Timestamp), u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -345,6 +384,7 @@ impl Counts {
             entries: HashMap::new(),
             by_use: BTreeMap::new(),
             by_end: BTreeMap::new(),
+            owed: HashMap::new(),
         }
     }
 
@@ -388,16 +428,48 @@ impl Counts {
         self.put(news.key, count, agreed, standing);
     }
 
-    fn pardon(&mut self, pardon: Pardon) {
-        let Some(entry) = self.forget(pardon.key()) else {
+    /// Takes from what was counted here alone first: of that Redis knows nothing.
+    fn pardon(&mut self, pardon: Pardon, heard_by_redis: Reach) {
+        let key = pardon.key();
+        let Some(entry) = self.forget(key) else {
             return;
         };
-        if let Some(count) = pardon.apply(entry.count) {
-            let agreed = Agreed {
-                hits: entry.agreed.hits.min(count.hits),
-                ..entry.agreed
-            };
-            self.put(pardon.key(), count, agreed, Standing::Room);
+        let left = pardon.apply(entry.count);
+        let agreed = Agreed {
+            hits: left.map_or(0, |count| entry.agreed.hits.min(count.hits)),
+            ..entry.agreed
+        };
+        if heard_by_redis == Reach::Nowhere {
+            self.owe(Owed {
+                key,
+                hits: entry.agreed.hits - agreed.hits,
+                ends_at: entry.count.ends_at,
+            });
+        }
+        if let Some(count) = left {
+            self.put(key, count, agreed, Standing::Room);
+        }
+    }
+
+    /// Past the bound a pardon is not delivered: what it was for ends with its window.
+    fn owe(&mut self, owed: Owed) {
+        let place = (owed.key, owed.ends_at);
+        let is_full = self.owed.len() >= self.capacity && !self.owed.contains_key(&place);
+        if owed.hits > 0 && !is_full {
+            let hits = self.owed.entry(place).or_default();
+            *hits = hits.saturating_add(owed.hits);
+        }
+    }
+
+    fn take_owed(&mut self, taken: &mut Vec<Owed>, most: usize, now: Timestamp) {
+        self.owed.retain(|(_, ends_at), _| now < *ends_at);
+        let room = most.saturating_sub(taken.len());
+        let places: Vec<_> = self.owed.keys().take(room).copied().collect();
+        for place in places {
+            if let Some(hits) = self.owed.remove(&place) {
+                let (key, ends_at) = place;
+                taken.push(Owed { key, hits, ends_at });
+            }
         }
     }
 
@@ -521,6 +593,70 @@ mod tests {
             instances,
             since: START,
         }
+    }
+
+    /// A counter that Redis told of, and what was counted here since.
+    fn mirror(told: u32, alone: u32) -> (InProcessThrottle, CounterKey) {
+        let throttle = InProcessThrottle::default();
+        let counter = counter(1, 100, 60);
+        let news = News {
+            key: counter.key,
+            count: Some(Count {
+                hits: told,
+                refusal_is_told: false,
+                ends_at: START.plus(counter.window),
+            }),
+            limit: None,
+            heard: Heard {
+                meeting: 1,
+                number: 1,
+            },
+            known: Knowledge::default(),
+        };
+        throttle.take_over(&news, START);
+        for _ in 0..alone {
+            assert!(
+                throttle
+                    .judge_as_one_of(Company::NONE, &[counter], START)
+                    .is_allowed()
+            );
+        }
+        (throttle, counter.key)
+    }
+
+    fn owed(throttle: &InProcessThrottle) -> u32 {
+        throttle.take_owed(9, START).iter().map(|one| one.hits).sum()
+    }
+
+    #[test]
+    fn only_what_redis_has_counted_and_not_forgiven_itself_is_owed_to_it() {
+        for (told, alone, pardons, expected) in [
+            (3, 0, 1, 1),
+            (3, 1, 1, 0),
+            (3, 1, 2, 1),
+            (0, 2, 1, 0),
+            (2, 0, 5, 2),
+        ] {
+            let (throttle, key) = mirror(told, alone);
+            let pardons = vec![Pardon::One(key); pardons];
+            throttle.pardon_here(&pardons, Reach::Nowhere);
+            assert_eq!(owed(&throttle), expected, "{told} told, {alone} alone");
+            assert_eq!(owed(&throttle), 0, "once");
+        }
+        let (throttle, key) = mirror(3, 2);
+        throttle.pardon_here(&[Pardon::All(key)], Reach::Nowhere);
+        assert_eq!(owed(&throttle), 3);
+        let (throttle, key) = mirror(3, 0);
+        throttle.pardon_here(&[Pardon::All(key)], Reach::Sent);
+        assert_eq!(owed(&throttle), 0, "it may have been carried out");
+    }
+
+    #[test]
+    fn what_is_owed_ends_with_its_window() {
+        let (throttle, key) = mirror(3, 0);
+        throttle.pardon_here(&[Pardon::One(key)], Reach::Nowhere);
+        assert_eq!(throttle.take_owed(9, START.plus(Seconds::new(60))), []);
+        assert_eq!(owed(&throttle), 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use auth_domain::ports::{Clock, Random, Throttle, Unavailable};
 use auth_domain::throttle::{Counter, Pardon, Verdict};
 use auth_domain::time::Timestamp;
-use auth_redis::{Correction, Hit, Instance, Meeting, RedisThrottle};
+use auth_redis::{Correction, Hit, Instance, Meeting, Reach, RedisThrottle, TOLD_AT_ONCE, Unanswered};
 use tokio::runtime::Handle;
 
 use super::in_process::{Company, Heard, InProcessThrottle, News};
@@ -65,7 +65,7 @@ impl SharedThrottle {
             instance: Instance::generate(random),
             clock,
         };
-        if let Err(outage) = inner.look().await {
+        if let Err(outage) = Box::pin(inner.look()).await {
             warn(
                 &outage,
                 "Redis is away; counters are kept in the process until it is there",
@@ -97,17 +97,17 @@ impl SharedThrottle {
     /// Asks Redis in a task of its own: what has been sent is carried to its end, whoever hangs up meanwhile.
     async fn ask<T: Send + 'static>(
         &self,
-        call: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
+        call: impl Future<Output = Result<T, Unanswered>> + Send + 'static,
         meeting: Meeting,
-    ) -> Option<T> {
+    ) -> Result<T, Reach> {
         match self.runtime.spawn(call).await {
-            Ok(Ok(answer)) => Some(answer),
-            Ok(Err(outage)) => {
-                self.inner.lose(meeting, &outage);
-                None
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(unanswered)) => {
+                self.inner.lose(meeting, &unanswered.outage);
+                Err(unanswered.reach)
             }
             // The runtime is going down, and the server with it.
-            Err(_) => None,
+            Err(_) => Err(Reach::Sent),
         }
     }
 }
@@ -118,7 +118,7 @@ impl Throttle for SharedThrottle {
         if let Some(meeting) = self.inner.link.meeting() {
             let (inner, asked) = (Arc::clone(&self.inner), counters.to_vec());
             let call = async move { inner.hit(&asked, meeting, now).await };
-            if let Some(verdict) = self.ask(call, meeting).await {
+            if let Ok(verdict) = self.ask(call, meeting).await {
                 return verdict;
             }
         }
@@ -129,14 +129,16 @@ impl Throttle for SharedThrottle {
     }
 
     async fn pardon(&self, pardons: &[Pardon]) {
+        let mut heard_by_redis = Reach::Nowhere;
         if let Some(meeting) = self.inner.link.meeting() {
             let (inner, asked) = (Arc::clone(&self.inner), pardons.to_vec());
             let call = async move { inner.pardon(&asked, meeting).await };
-            if self.ask(call, meeting).await.is_some() {
-                return;
+            match self.ask(call, meeting).await {
+                Ok(()) => return,
+                Err(reach) => heard_by_redis = reach,
             }
         }
-        self.inner.mirror.pardon_here(pardons);
+        self.inner.mirror.pardon_here(pardons, heard_by_redis);
     }
 }
 
@@ -146,7 +148,7 @@ impl Inner {
         counters: &[Counter],
         meeting: Meeting,
         now: Timestamp,
-    ) -> Result<Verdict, Unavailable> {
+    ) -> Result<Verdict, Unanswered> {
         let instances = self.instances.load(Ordering::Relaxed);
         let keys = counters.iter().map(|counter| counter.key);
         let known = self.mirror.knowledge(keys, meeting.number(), instances, now);
@@ -176,7 +178,7 @@ impl Inner {
         Ok(judged.verdict)
     }
 
-    async fn pardon(&self, pardons: &[Pardon], meeting: Meeting) -> Result<(), Unavailable> {
+    async fn pardon(&self, pardons: &[Pardon], meeting: Meeting) -> Result<(), Unanswered> {
         let now = self.clock.now();
         let instances = self.instances.load(Ordering::Relaxed);
         let keys = pardons.iter().map(|pardon| pardon.key());
@@ -211,7 +213,7 @@ impl Inner {
     /// that it is still away; a loss is said by itself.
     async fn look(&self) -> Result<(), Unavailable> {
         if let Some(meeting) = self.link.meeting() {
-            if let Err(outage) = self.register(meeting).await {
+            if let Err(outage) = self.keep_up(meeting).await {
                 self.lose(meeting, &outage);
             }
             return Ok(());
@@ -225,6 +227,9 @@ impl Inner {
         let now = self.clock.now();
         let known = self.company().instances;
         let meeting = self.redis.meet();
+        self.redis.reach().await?;
+        // Before the counters are told, from which they are taken off already.
+        self.deliver_pardons(meeting, now).await?;
         self.redis
             .tell(meeting, &self.mirror.everything(known, now), now)
             .await?;
@@ -241,10 +246,29 @@ impl Inner {
         Ok(())
     }
 
-    async fn register(&self, meeting: Meeting) -> Result<(), Unavailable> {
+    /// Delivers the pardons that were given while Redis was away. One that may have arrived is not sent again: it
+    /// must not take back more than was pardoned.
+    async fn deliver_pardons(&self, meeting: Meeting, now: Timestamp) -> Result<(), Unavailable> {
+        loop {
+            let owed = self.mirror.take_owed(TOLD_AT_ONCE, now);
+            if owed.is_empty() {
+                return Ok(());
+            }
+            let hits: Vec<_> = owed.iter().map(|one| (one.key, one.hits)).collect();
+            if let Err(unanswered) = self.redis.forgive(meeting, &hits, now).await {
+                if unanswered.reach == Reach::Nowhere {
+                    self.mirror.owe(&owed);
+                }
+                return Err(unanswered.outage);
+            }
+        }
+    }
+
+    /// Says that this instance is there, and what it could not say when a meeting began.
+    async fn keep_up(&self, meeting: Meeting) -> Result<(), Unavailable> {
         let instances = self.redis.register(meeting, &self.instance).await?;
         self.instances.store(instances, Ordering::Relaxed);
-        Ok(())
+        self.deliver_pardons(meeting, self.clock.now()).await
     }
 
     fn company(&self) -> Company {
@@ -550,6 +574,56 @@ mod tests {
         assert_eq!(guesses(from_ref(&throttle), failures(5), 9).await, 1);
         throttle.pardon(&[Pardon::All(key)]).await;
         assert_eq!(guesses(from_ref(&throttle), failures(5), 9).await, 5);
+    }
+
+    /// A sign-in that was judged by Redis, and turned out right while it did not answer.
+    #[tokio::test]
+    async fn a_pardon_that_redis_has_missed_is_delivered_at_its_return_and_once() {
+        const LIMIT: Duration = Duration::from_secs(2);
+        let server = RedisServer::start();
+        let pair = [
+            instance(&server, 1, LIMIT).await,
+            instance(&server, 2, LIMIT).await,
+        ];
+        look(&pair).await;
+        let key = failures(5).key;
+        assert_eq!(guesses(from_ref(&pair[0]), failures(5), 4).await, 4);
+        server.pause();
+        // The first notices that Redis is late, the second knows it.
+        pair[0].pardon(&[Pardon::One(key)]).await;
+        pair[0].pardon(&[Pardon::One(key)]).await;
+        look(&pair).await;
+        server.resume();
+        look(&pair).await;
+        look(&pair).await;
+        assert!(pair.iter().all(SharedThrottle::is_connected));
+        assert_eq!(
+            guesses(&pair[1..], failures(5), 9).await,
+            3,
+            "two of four are left"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_right_password_forgives_no_more_at_the_return_than_it_knew_of() {
+        let mut server = RedisServer::start();
+        let pair = two_instances(&server).await;
+        let key = failures(5).key;
+        assert_eq!(guesses(&pair, failures(5), 2).await, 2);
+        assert_eq!(guesses(&pair[1..], failures(5), 1).await, 1);
+        // Redis stands at three, of which the first has heard of one.
+        pair[0]
+            .inner
+            .lose(pair[0].inner.link.meeting().unwrap(), &outage());
+        pair[0].pardon(&[Pardon::All(key)]).await;
+        look(&pair[..1]).await;
+        assert!(pair[0].is_connected());
+        assert_eq!(guesses(&pair, failures(5), 9).await, 3);
+        server.kill();
+    }
+
+    fn outage() -> Unavailable {
+        Unavailable::new("reach Redis", std::io::Error::other("away"))
     }
 
     #[tokio::test]
