@@ -9,6 +9,7 @@ pub mod compose;
 pub mod devices;
 pub mod files;
 pub mod housekeeping;
+mod lost_keys;
 pub mod http;
 pub mod renewal;
 pub mod settings;
