@@ -1,12 +1,12 @@
 //! Connections to the server: made, kept in a pool, and thrown away once one of them turns out to be dead.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
-use r2d2::{ManageConnection, NopErrorHandler, Pool, PooledConnection};
+use r2d2::{HandleError, ManageConnection, Pool, PooledConnection};
 
 use super::Conn;
 use crate::error::StoreError;
@@ -44,6 +44,70 @@ pub(super) struct Links {
     pool: Pool<Maker>,
     /// The server could not be reached when it was last tried: nobody else need wait to hear the same.
     is_away: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
+}
+
+/// Why there are no connections, for whoever asks and, once each, for the log.
+#[derive(Debug)]
+struct Trouble {
+    /// The server's URL without its password.
+    server: String,
+    cause: Mutex<Option<String>>,
+}
+
+impl Trouble {
+    fn begins(&self, cause: &str) {
+        let mut known = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_deref() != Some(cause) {
+            tracing::warn!(
+                event_type = "database_lost",
+                server = self.server,
+                cause,
+                "no connection to PostgreSQL"
+            );
+            *known = Some(cause.to_owned());
+        }
+    }
+
+    fn ends(&self) {
+        let mut known = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.take().is_some() {
+            tracing::info!(
+                event_type = "database_found",
+                server = self.server,
+                "PostgreSQL is there again"
+            );
+        }
+    }
+
+    fn cause(&self) -> Option<String> {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Hears of each attempt to connect that failed.
+#[derive(Debug)]
+struct Listener(Arc<Trouble>);
+
+impl HandleError<NoLink> for Listener {
+    fn handle_error(&self, error: NoLink) {
+        match error {
+            NoLink::NotMade(StoreError::NoConnection(cause)) => self.0.begins(&cause),
+            NoLink::NotMade(other) => self.0.begins(&other.to_string()),
+            NoLink::OfBefore => {}
+        }
+    }
+}
+
+/// Why there is no connection to be had of the pool.
+#[derive(Debug, thiserror::Error)]
+enum NoLink {
+    /// The server, or the way to it.
+    #[error(transparent)]
+    NotMade(#[from] StoreError),
+    /// It was made before others were found dead.
+    #[error("it is of before an outage")]
+    OfBefore,
 }
 
 /// A connection out of the pool, which goes back to it.
@@ -57,17 +121,22 @@ impl Links {
             greeting: greeting(locks, options),
             era: AtomicU64::new(0),
         };
+        let trouble = Arc::new(Trouble {
+            server: url.to_string(),
+            cause: Mutex::default(),
+        });
         let pool = Pool::builder()
             .max_size(connections.max(1))
             .min_idle(Some(0))
             .idle_timeout(None)
             .test_on_check_out(true)
             .connection_timeout(PATIENCE)
-            .error_handler(Box::new(NopErrorHandler))
+            .error_handler(Box::new(Listener(Arc::clone(&trouble))))
             .build_unchecked(maker);
         Self {
             pool,
             is_away: Arc::default(),
+            trouble,
         }
     }
 
@@ -81,9 +150,16 @@ impl Links {
         };
         let taken = self.pool.get_timeout(patience);
         self.is_away.store(taken.is_err(), Ordering::Relaxed);
-        taken
-            .map(Link)
-            .map_err(|error| StoreError::NoConnection(error.to_string()))
+        match taken {
+            Ok(link) => {
+                self.trouble.ends();
+                Ok(Link(link))
+            }
+            Err(error) => {
+                let cause = self.trouble.cause().unwrap_or_else(|| error.to_string());
+                Err(StoreError::NoConnection(cause))
+            }
+        }
     }
 }
 
@@ -118,12 +194,12 @@ struct Kept {
 
 impl ManageConnection for Maker {
     type Connection = Kept;
-    type Error = StoreError;
+    type Error = NoLink;
 
-    fn connect(&self) -> Result<Kept, StoreError> {
+    fn connect(&self) -> Result<Kept, NoLink> {
         let era = self.era.load(Ordering::Relaxed);
         let mut conn = establish(&self.url)?;
-        conn.batch_execute(&self.greeting)?;
+        conn.batch_execute(&self.greeting).map_err(StoreError::from)?;
         Ok(Kept {
             conn,
             era,
@@ -133,11 +209,11 @@ impl ManageConnection for Maker {
 
     /// Asks nobody: a question to the server would be a round trip for each request. A connection that has died
     /// unnoticed is found out by its first use, which is repeated on another.
-    fn is_valid(&self, kept: &mut Kept) -> Result<(), StoreError> {
+    fn is_valid(&self, kept: &mut Kept) -> Result<(), NoLink> {
         if kept.era == self.era.load(Ordering::Relaxed) {
             Ok(())
         } else {
-            Err(StoreError::NoConnection("it is of before an outage".to_owned()))
+            Err(NoLink::OfBefore)
         }
     }
 
@@ -251,7 +327,10 @@ mod tests {
             panic!("a PostgreSQL URL");
         };
         let links = Links::new(&url, 4, Locks::WaitedFor, StoreOptions::default());
-        assert!(links.take().is_err());
+        let Err(first) = links.take() else {
+            panic!("nobody listens on port 1");
+        };
+        assert!(first.to_string().contains("refused"), "{first}");
         let since = Instant::now();
         for _ in 0..100 {
             assert!(links.take().is_err());
