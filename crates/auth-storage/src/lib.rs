@@ -16,6 +16,7 @@ use auth_domain::takeover::{Holdings, Target};
 
 mod backup;
 mod error;
+mod foreign;
 mod lane;
 pub mod legacy;
 mod migrations;
@@ -107,6 +108,15 @@ pub enum OpenError {
     /// Only a PostgreSQL database has replicas, and they are PostgreSQL databases.
     #[error("a replica to read from goes with a PostgreSQL database, and is one itself")]
     NoReplica,
+    /// It has tables that bear the names of ours and that this program has not made.
+    #[error(
+        "{database} is a database of the older service (or of another program): `auth-service import-legacy --from ...` \
+         takes it over, see docs/TAKEOVER.md"
+    )]
+    Foreign {
+        /// The file, or the URL without its password.
+        database: String,
+    },
     /// Migrations are pending, and who is connected may not make their tables.
     #[error(
         "migrations are pending, and user {user} lacks the right to CREATE in schema {schema} of {database}"

@@ -217,6 +217,7 @@ pub fn transfer(
     let of = |side| move |source| TransferError::Open { side, source };
     let known = Migrations::of(to).status().map_err(of(Side::Target))?;
     let mut source = End::source(from).map_err(of(Side::Source))?;
+    refuse_foreign(&mut source, from)?;
     check_version(&mut source, &known, Side::Source)?;
     Migrations::of(to).up().map_err(of(Side::Target))?;
     let mut target = End::target(to).map_err(of(Side::Target))?;
@@ -244,6 +245,24 @@ fn are_one(from: &DatabaseUrl, to: &DatabaseUrl) -> bool {
         (DatabaseUrl::Sqlite(_), DatabaseUrl::Postgres(_))
         | (DatabaseUrl::Postgres(_), DatabaseUrl::Sqlite(_)) => false,
     }
+}
+
+/// A target of somebody else's is refused by its migrations.
+fn refuse_foreign(source: &mut End, url: &DatabaseUrl) -> Result<(), TransferError> {
+    let is_foreign = source.is_foreign().map_err(|error| TransferError::Failed {
+        side: Side::Source,
+        table: None,
+        source: error.into(),
+    })?;
+    if is_foreign {
+        return Err(TransferError::Open {
+            side: Side::Source,
+            source: OpenError::Foreign {
+                database: url.to_string(),
+            },
+        });
+    }
+    Ok(())
 }
 
 fn check_version(end: &mut End, known: &[MigrationStatus], side: Side) -> Result<(), TransferError> {

@@ -11,7 +11,7 @@ use super::links::establish;
 use super::{Conn, database_error};
 use crate::error::StoreError;
 use crate::migrations::{BoxError, FailedMigration, unknown};
-use crate::{MigrationStatus, OpenError, PostgresUrl};
+use crate::{MigrationStatus, OpenError, PostgresUrl, foreign};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 /// Instances that start at once take turns by this lock, and wait for each other; and a migration does not wait for
@@ -54,7 +54,7 @@ struct Maker {
 /// Applies what is pending, and names it. Where nothing is, nothing is asked of the server that only an owner may do:
 /// a service need not be one.
 pub(crate) fn up(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
-    let mut conn = connect(url).map_err(|error| database_error(url, error))?;
+    let mut conn = connect_to_own(url)?;
     if !are_pending(&mut conn).map_err(|error| database_error(url, error))? {
         return Ok(Vec::new());
     }
@@ -79,7 +79,7 @@ pub(crate) fn up(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
 
 /// Takes the last one back, and names it.
 pub(crate) fn down(url: &PostgresUrl) -> Result<Option<String>, OpenError> {
-    let mut conn = connect(url).map_err(|error| database_error(url, error))?;
+    let mut conn = connect_to_own(url)?;
     change(url, &mut conn, |conn| {
         conn.batch_execute(TURN)?;
         let Some(last) = conn.applied_migrations()?.into_iter().max() else {
@@ -116,9 +116,7 @@ pub(crate) fn later(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
 }
 
 fn applied_at(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
-    connect(url)
-        .and_then(|mut conn| applied(&mut conn))
-        .map_err(|error| database_error(url, error))
+    applied(&mut connect_to_own(url)?).map_err(|error| database_error(url, error))
 }
 
 /// Whether migrations of this program have not been applied yet.
@@ -161,6 +159,13 @@ fn maker(conn: &mut Conn) -> Result<Maker, StoreError> {
     let maker = "SELECT current_user::text AS role, current_schema()::text AS schema, \
                  has_schema_privilege(current_schema(), 'CREATE') AS may_create";
     Ok(diesel::sql_query(maker).get_result(conn)?)
+}
+
+/// A connection to a database that is ours, or nobody's yet.
+fn connect_to_own(url: &PostgresUrl) -> Result<Conn, OpenError> {
+    let mut conn = connect(url).map_err(|error| database_error(url, error))?;
+    foreign::check_server(url, &mut conn)?;
+    Ok(conn)
 }
 
 fn connect(url: &PostgresUrl) -> Result<Conn, StoreError> {

@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use super::checkpointer::{self, LogState};
 use super::readers::{self, Query};
 use super::writer::{self, Command, Job};
-use super::{Conn, database_error, prepare_file, rotation};
+use super::{Conn, database_error, file_name, prepare_file, rotation};
 use crate::error::StoreError;
 use crate::lane::{Lane, settle};
-use crate::{OpenError, StoreOptions};
+use crate::{OpenError, StoreOptions, foreign};
 
 /// An open database.
 pub(crate) struct Engine {
@@ -25,6 +25,7 @@ pub(crate) struct Engine {
 
 /// Opens a database.
 pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Engine, OpenError> {
+    foreign::check_file(path, &file_name(path)?)?;
     let file = prepare_file(path)?;
     start(&file, options).map_err(|error| database_error(path, error))
 }

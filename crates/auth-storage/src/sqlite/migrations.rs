@@ -11,7 +11,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use super::{Conn, connect, database_error, file_name, prepare_file};
 use crate::error::StoreError;
 use crate::migrations::{BoxError, FailedMigration, unknown};
-use crate::{MigrationStatus, OpenError};
+use crate::{MigrationStatus, OpenError, foreign};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 /// How long a migration waits for a writer of another process.
@@ -86,7 +86,9 @@ fn applied_in(path: &Path) -> Result<Vec<String>, OpenError> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    connect(&file_name(path)?, PATIENCE)
+    let file = file_name(path)?;
+    foreign::check_file(path, &file)?;
+    connect(&file, PATIENCE)
         .and_then(|mut conn| applied(&mut conn))
         .map_err(|error| database_error(path, error))
 }
@@ -134,6 +136,7 @@ fn version(migration: &BoxedMigration) -> MigrationVersion<'_> {
 }
 
 fn connect_for_changes(path: &Path) -> Result<Conn, OpenError> {
+    foreign::check_file(path, &file_name(path)?)?;
     let file = prepare_file(path)?;
     connect(&file, PATIENCE).map_err(|error| database_error(path, error))
 }

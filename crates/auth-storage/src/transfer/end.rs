@@ -6,7 +6,7 @@ use diesel::sqlite::SqliteConnection;
 
 use super::marks::{Looks, Newest};
 use crate::error::StoreError;
-use crate::{DatabaseUrl, OpenError, postgres, sqlite};
+use crate::{DatabaseUrl, OpenError, foreign, postgres, sqlite};
 
 /// A connection.
 pub(crate) enum End {
@@ -50,6 +50,14 @@ impl End {
             Self::Postgres(conn) => conn.batch_execute(end),
         };
         Ok(ended?)
+    }
+
+    /// Whether the tables are somebody else's.
+    pub(super) fn is_foreign(&mut self) -> Result<bool, StoreError> {
+        match self {
+            Self::Sqlite(conn) => foreign::is_foreign_file(conn),
+            Self::Postgres(conn) => foreign::is_foreign_on_server(conn),
+        }
     }
 
     /// The versions of the schema that have been applied.

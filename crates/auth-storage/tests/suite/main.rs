@@ -5,6 +5,7 @@ mod backups;
 mod contract;
 mod durability;
 mod file;
+mod foreign;
 mod migrations;
 mod outages;
 mod place;
