@@ -26,8 +26,9 @@ const PAUSE_AFTER_LOOKING: Duration = Duration::from_millis(10);
 const DENIALS_KEPT: Seconds = Seconds::new(86_400);
 /// The name of the lease.
 const LEASE: &str = "housekeeping";
-/// How long the lease lasts. It is prolonged each minute or batch, whichever is longer; so clocks of instances may
-/// differ by minutes before one takes it from another that works, and then both do what either may do.
+/// How long the lease lasts, and by how much more another's may end before it is taken for that of a wrong clock. It is
+/// prolonged each minute or batch, whichever is longer; so clocks of instances may differ by minutes before one takes it
+/// from another that works, and then both do what either may do.
 const LEASE_LASTS: Seconds = Seconds::new(300);
 /// How old a lease is when it is prolonged.
 const PROLONG_AFTER: Duration = Duration::from_mins(1);
@@ -507,12 +508,12 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(30)).await;
         let left = store.audit_trail().len();
         assert!((1..6_000).contains(&left), "it is at work: {left}");
-        // The clocks differ by more than the lease lasts.
-        let now = at(3 * DAY);
+        // The clocks differ by as much as the lease lasts.
+        let now = at(2 * DAY + 301);
         let others = Lease {
             name: LEASE,
             holder: instance("other"),
-            until: at(4 * DAY),
+            until: at(2 * DAY + 600),
         };
         assert!(store.take_lease(others, now).await.unwrap());
         working.await.unwrap();
@@ -530,6 +531,20 @@ mod tests {
                 .await
                 .unwrap()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_of_a_clock_that_is_a_year_ahead_stops_nobody() {
+        let store = store(3).await;
+        let clock = MockClock::at(at(2 * DAY));
+        let left_behind = Lease {
+            name: LEASE,
+            holder: instance("other"),
+            until: at(367 * DAY).plus(LEASE_LASTS),
+        };
+        assert!(store.take_lease(left_behind, at(367 * DAY)).await.unwrap());
+        housekeeper(&store, &clock, Some(Seconds::new(DAY))).run().await;
+        assert_eq!(store.audit_trail().len(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The ports of administration: what operators do, apart from what the token endpoint needs.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use async_trait::async_trait;
 
@@ -217,7 +218,8 @@ pub trait Upkeep: Send + Sync {
     async fn sweep_sessions(&self, sweep: Sweep) -> Result<Swept, Unavailable>;
 
     /// Takes a lease that nobody has or whose time is up, or prolongs one that is the holder's own: of any number of
-    /// processes that ask at once, one has it. Says whether it is the holder's now.
+    /// processes that ask at once, one has it. Says whether it is the holder's now. Another's keeps it from being taken
+    /// only where it ends as a lease can: [`Lease::ends_of_others`].
     async fn take_lease(&self, lease: Lease, now: Timestamp) -> Result<bool, Unavailable>;
 
     /// Gives a lease back before its time; one that is another's by now stays so.
@@ -253,4 +255,13 @@ pub struct Lease {
     pub holder: InstanceId,
     /// When it ends by itself, should the holder be gone by then.
     pub until: Timestamp,
+}
+
+impl Lease {
+    /// When another's lease may end to be respected by who asks for this one: not yet, and no further off than twice
+    /// what this one lasts. A clock that is somewhat ahead lends for somewhat longer; one that is ahead by years would
+    /// keep everybody else from the work for years after its owner is gone.
+    pub fn ends_of_others(&self, now: Timestamp) -> RangeInclusive<Timestamp> {
+        now..=self.until.plus(now.seconds_until(self.until))
+    }
 }

@@ -147,7 +147,10 @@ fn delete_sessions(conn: &mut Conn, sweep: &Sweep, last: Id) -> Result<u64, Stor
 fn take_lease(conn: &mut Conn, lease: &Lease, now: Timestamp) -> Result<bool, StoreError> {
     let holder = Id(lease.holder.as_uuid());
     let term = || (leases::holder.eq(holder), leases::until.eq(Moment(lease.until)));
-    let is_free = leases::holder.eq(holder).or(leases::until.lt(Moment(now)));
+    let (first, last) = lease.ends_of_others(now).into_inner();
+    let is_free = leases::holder
+        .eq(holder)
+        .or(leases::until.not_between(Moment(first), Moment(last)));
     let taken = diesel::update(leases::table.find(lease.name))
         .filter(is_free)
         .set(term())

@@ -84,6 +84,7 @@ macro_rules! store_contract {
             sessions_are_swept_in_bounded_parts_from_the_oldest_on,
             sweeping_beside_rotations_breaks_no_chain,
             a_lease_has_one_holder_until_its_end,
+            a_lease_of_a_clock_that_is_far_ahead_keeps_nobody_off,
             a_lease_is_given_back_by_its_holder_alone,
             leases_of_different_names_do_not_meet,
             of_many_who_ask_for_a_lease_at_once_one_has_it,

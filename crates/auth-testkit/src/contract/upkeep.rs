@@ -233,6 +233,19 @@ pub async fn a_lease_has_one_holder_until_its_end(stage: Stage) {
     assert!(!takes(&stage, "one", 202, 400).await, "it has lost it");
 }
 
+/// A lease that ends later than its like can is of a clock that is wrong, and keeps nobody from the work.
+pub async fn a_lease_of_a_clock_that_is_far_ahead_keeps_nobody_off(stage: Stage) {
+    assert!(takes(&stage, "ahead", 100, 200).await);
+    assert!(
+        !takes(&stage, "other", 0, 100).await,
+        "it may be as far ahead as it lasts"
+    );
+    assert!(takes(&stage, "ahead", 101, 201).await);
+    assert!(takes(&stage, "other", 0, 100).await, "but no further");
+    assert!(takes(&stage, "a year ahead", 31_536_000, 31_536_100).await);
+    assert!(takes(&stage, "other", 0, 100).await);
+}
+
 /// Whoever gives a lease back makes room at once; nobody gives another's back.
 pub async fn a_lease_is_given_back_by_its_holder_alone(stage: Stage) {
     assert!(takes(&stage, "one", 0, 100).await);

@@ -59,8 +59,10 @@ impl Upkeep for FakeStore {
 
 impl State {
     fn take_lease(&mut self, lease: Lease, now: Timestamp) -> bool {
+        let is_respected =
+            |held: &Lease| held.holder != lease.holder && lease.ends_of_others(now).contains(&held.until);
         match self.leases.entry(lease.name) {
-            Entry::Occupied(held) if held.get().holder != lease.holder && held.get().until >= now => false,
+            Entry::Occupied(held) if is_respected(held.get()) => false,
             Entry::Occupied(mut held) => {
                 held.insert(lease);
                 true
