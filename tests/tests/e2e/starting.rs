@@ -1,5 +1,6 @@
 //! How the program starts, or says why it does not.
 
+use std::fs;
 use std::net::TcpListener;
 use std::process::Output;
 
@@ -156,6 +157,31 @@ fn pending_migrations_keep_the_server_from_serving_until_they_are_applied() {
     let migrated = installation.run(&["migrate", "up"], "").unwrap();
     assert!(migrated.status.success(), "{}", everything_in(&migrated));
     installation.start();
+}
+
+#[test]
+fn a_folder_of_keys_that_is_not_the_one_it_was_stops_the_start_before_anybody_is_signed_out() {
+    let installation = Installation::new();
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    assert_eq!(client.sign_in("admin", ADMIN_PASSWORD).status, 200);
+    server.stop();
+    let elsewhere = installation.directory().join("not-mounted");
+    fs::rename(installation.keys(), &elsewhere).unwrap();
+    assert_says(
+        &installation.run(&["serve"], "").unwrap(),
+        "tokens were signed by keys that are somewhere else",
+    );
+    assert!(
+        !installation.keys().join("keyring.json").exists(),
+        "no key is made"
+    );
+
+    let rotated = installation.run(&["keys", "rotate", "--yes"], "").unwrap();
+    assert!(rotated.status.success(), "{}", everything_in(&rotated));
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    assert_eq!(client.sign_in("admin", ADMIN_PASSWORD).status, 200);
 }
 
 #[test]
