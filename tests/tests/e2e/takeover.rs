@@ -611,12 +611,13 @@ fn the_commands_of_the_guide_do_what_it_says() {
     let installation = installation();
     let folder = installation.directory();
     fs::create_dir(folder.join("old")).unwrap();
-    for (from, to) in [
-        ("sqlite/auth.db", "old/auth.db"),
-        ("keys/private_key.pem", "old/private_key.pem"),
+    // A database with the mode that Python's SQLite gives it.
+    for (from, to, mode) in [
+        ("sqlite/auth.db", "old/auth.db", 0o644),
+        ("keys/private_key.pem", "old/private_key.pem", 0o600),
     ] {
         fs::copy(fixtures().join(from), folder.join(to)).unwrap();
-        fs::set_permissions(folder.join(to), Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(folder.join(to), Permissions::from_mode(mode)).unwrap();
     }
     let programs = binary::auth_service().parent().unwrap().display();
     let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
@@ -635,6 +636,77 @@ fn the_commands_of_the_guide_do_what_it_says() {
     let answers = fs::read_to_string(folder.join("answer.json")).unwrap();
     let answer: Value = serde_json::from_str(&answers).unwrap();
     assert_eq!(answer["token_type"], "bearer", "{FLUTTER} was served");
+}
+
+/// The replica here is a copy of an earlier moment: as far behind as one can be.
+#[test]
+fn the_way_back_asks_no_replica() {
+    let first = PostgresDatabase::new();
+    let replica = PostgresDatabase::new();
+    let installation = installation().on_postgres(first);
+    take_in_the_key(&installation);
+    let legacy = Legacy::sqlite(&installation);
+    let (url, _) = legacy.url();
+    answered(&installation, &["import-legacy", "--from", &url], 0);
+    let installation = installation.with("AUTH_SERVICE__DB_READ_URL", &replica.url());
+    let file = installation.directory().join("replica.url");
+    fs::write(&file, replica.url()).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    answered(
+        &installation,
+        &["transfer", "--to-file", file.to_str().unwrap()],
+        0,
+    );
+    answered(&installation, &["user", "deactivate", "ivan_petrov", "--yes"], 0);
+    let back = installation.directory().join("back.db");
+    let to = format!("sqlite:///{}", back.display());
+    answered(&installation, &["export-legacy", "--to", &to], 0);
+    let ivan = rows(&back)
+        .into_iter()
+        .find(|row| row.contains("\"ivan_petrov\""))
+        .unwrap();
+    let ivan: Value = serde_json::from_str(&ivan).unwrap();
+    assert_eq!(ivan[4], 0, "inactive");
+}
+
+/// Between trial and switch the page says to import again.
+#[test]
+fn who_was_locked_or_deleted_here_stays_so_at_the_next_take_over_and_is_named() {
+    let installation = installation();
+    take_in_the_key(&installation);
+    let legacy = Legacy::sqlite(&installation);
+    let (url, _) = legacy.url();
+    answered(&installation, &["import-legacy", "--from", &url], 0);
+    for command in [
+        &["user", "deactivate", "ivan_petrov", "--yes"][..],
+        &["user", "delete", "maria", "--yes"],
+        &["client", "delete", "codelab-internal", "--yes"],
+    ] {
+        answered(&installation, command, 0);
+    }
+    let Legacy::Sqlite(old) = &legacy else { panic!() };
+    let mut connection = SqliteConnection::establish(old.to_str().unwrap()).unwrap();
+    diesel::sql_query(
+        "UPDATE users SET updated_at = '2036-01-01 00:00:00.000000', last_login_at = updated_at",
+    )
+    .execute(&mut connection)
+    .unwrap();
+    let report = answered(&installation, &["import-legacy", "--from", &url], 0);
+    let reasons: Vec<_> = report["not_taken"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|rejected| rejected["table"] != "refresh_tokens")
+        .map(|rejected| rejected["reason"].as_str().unwrap())
+        .collect();
+    let deleted = "it was deleted here, and stays so";
+    let off = "it is switched off here and not in the older service: it stays off, and as it is here";
+    assert_eq!(reasons.iter().filter(|reason| **reason == deleted).count(), 2);
+    assert_eq!(reasons.iter().filter(|reason| **reason == off).count(), 1);
+    let server = installation.start();
+    let client = Client::flutter(server.http());
+    assert_refused(&client.sign_in("ivan_petrov", "Correct-Horse-1"));
+    assert_refused(&client.sign_in("maria", "Pa55word!Пароль"));
 }
 
 /// Until when the older service's key verifies, by the key directory.

@@ -135,11 +135,13 @@ fn lifetime(seconds: i32) -> Result<Seconds, Reason> {
 /// What becomes of a client whose client id is here already.
 ///
 /// One that was made here, as the built-in ones are at the first start, stays as it is: that is an operator's decision.
-/// One that was taken before follows what was changed there since, unless it was changed here later.
+/// One that was taken before follows what was changed there since, unless it was changed here later, or disabled here.
 pub fn reconcile_client(ours: &Client, theirs: &Client) -> Fate {
-    if ours.id == theirs.id && theirs.updated_at > ours.updated_at {
-        Fate::Updated
-    } else {
-        Fate::AlreadyThere
+    if ours.id != theirs.id || theirs.updated_at <= ours.updated_at {
+        return Fate::AlreadyThere;
+    }
+    match (ours.status, theirs.status) {
+        (ClientStatus::Disabled, ClientStatus::Active) => Fate::Kept(Reason::OffHere),
+        (ClientStatus::Disabled, ClientStatus::Disabled) | (ClientStatus::Active, _) => Fate::Updated,
     }
 }

@@ -192,6 +192,12 @@ pub enum Reason {
     /// It was changed on both sides.
     #[error("it was changed in the older service after it had moved on here: this service's stays")]
     MovedOn,
+    /// It was deleted here, and is still there.
+    #[error("it was deleted here, and stays so")]
+    DeletedHere,
+    /// It was switched off here, and changed there since.
+    #[error("it is switched off here and not in the older service: it stays off, and as it is here")]
+    OffHere,
     /// A row of the audit trail that says nothing.
     #[error("its event_type is empty")]
     NoEvent,

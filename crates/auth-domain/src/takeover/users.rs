@@ -78,10 +78,14 @@ fn read(row: &LegacyUser) -> Result<User, Reason> {
 /// What becomes of a user who is here already, under the same id.
 ///
 /// The older service notes each sign-in as a change. Its row is the newer one where it says so, and where the user here
-/// is still as taken: with a hash of the older service, and without a later sign-in here.
+/// is still as taken: with a hash of the older service, and without a later sign-in here. Whoever is inactive on one side
+/// is so here afterwards: an account that was locked here must not be opened by a sign-in there.
 pub fn reconcile_user(ours: &User, theirs: &User) -> Fate {
     if theirs.updated_at <= ours.updated_at {
         return Fate::AlreadyThere;
+    }
+    if ours.status == UserStatus::Inactive && theirs.status == UserStatus::Active {
+        return Fate::Kept(Reason::OffHere);
     }
     let is_as_taken = hash::was_taken(&ours.password_hash) && ours.last_login_at <= theirs.last_login_at;
     if is_as_taken {

@@ -306,6 +306,17 @@ fn a_user_follows_the_older_service_only_while_this_one_has_not_moved_on() {
     assert_eq!(reconcile_user(&signed_in_here, &used_there), Fate::Updated);
     assert_eq!(reconcile_user(&renewed, &newer), Fate::Kept(Reason::MovedOn));
     assert_eq!(reconcile_user(&renewed, &same), Fate::AlreadyThere);
+    let locked_here = ours(|user| user.status = UserStatus::Inactive);
+    let left_there = ours(|user| {
+        user.updated_at = at(LATER);
+        user.status = UserStatus::Inactive;
+    });
+    assert_eq!(
+        reconcile_user(&locked_here, &used_there),
+        Fate::Kept(Reason::OffHere)
+    );
+    assert_eq!(reconcile_user(&same, &left_there), Fate::Updated);
+    assert_eq!(reconcile_user(&locked_here, &left_there), Fate::Updated);
 }
 
 #[test]
@@ -436,6 +447,14 @@ fn a_client_that_was_made_here_stays_and_one_that_was_taken_follows() {
     assert_eq!(reconcile_client(&taken, &changed), Fate::Updated);
     assert_eq!(reconcile_client(&changed, &taken), Fate::AlreadyThere);
     assert_eq!(reconcile_client(&made_here, &changed), Fate::AlreadyThere);
+    let disabled = theirs(|row| row.is_active = false);
+    let left_off_there = theirs(|row| {
+        row.updated_at = LATER.to_owned();
+        row.is_active = false;
+    });
+    assert_eq!(reconcile_client(&disabled, &changed), Fate::Kept(Reason::OffHere));
+    assert_eq!(reconcile_client(&taken, &left_off_there), Fate::Updated);
+    assert_eq!(reconcile_client(&disabled, &left_off_there), Fate::Updated);
 }
 
 #[test]

@@ -44,7 +44,10 @@ pub(super) struct ExportArguments {
 /// Where one of the databases can't be used; nothing is written then.
 pub(super) async fn run(arguments: ExportArguments, settings: &Settings) -> Result<Report, Failure> {
     let place = LegacyPlace::parse(&arguments.to)?;
-    let desk = Desk::open(settings).await?;
+    // A replica may be behind: what it has not heard of yet would be written back as it was.
+    let mut of_primary = settings.clone();
+    of_primary.database.replica = None;
+    let desk = Desk::open(&of_primary).await?;
     let mut sink = auth_storage::legacy::open_sink(place.url())
         .map_err(|error| Failure::of("write the older service's database", &error))?;
     let mut file = arguments

@@ -37,7 +37,10 @@ pub fn open_source(url: &DatabaseUrl) -> Result<Box<dyn LegacySource>, OpenError
 pub fn open_sink(url: &DatabaseUrl) -> Result<Box<dyn LegacySink>, OpenError> {
     match url {
         DatabaseUrl::Sqlite(path) => {
-            crate::sqlite::prepare_file(path)?;
+            // Who may read a file that is there is the older service's business; a new one is private.
+            if !path.exists() {
+                crate::sqlite::prepare_file(path)?;
+            }
             sqlite::open_sink(path)
                 .map(|sink| Box::new(sink) as Box<dyn LegacySink>)
                 .map_err(|error| failed(url, error))

@@ -23,7 +23,20 @@ use crate::error::StoreError;
 const BATCH: usize = 500;
 
 impl Adapter {
-    /// Does work over a batch on the lane of its mode.
+    /// Does work on the lane of its mode.
+    async fn on_lane<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        mode: Mode,
+        work: impl Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        match mode {
+            Mode::Take => self.engine.administer(what, work).await,
+            Mode::Look => self.engine.read(what, work).await,
+        }
+    }
+
+    /// Does work over a batch, one after the other.
     async fn take<I, T>(
         &self,
         what: &'static str,
@@ -36,20 +49,21 @@ impl Adapter {
         T: Send + 'static,
     {
         let takeover = takeover.clone();
-        let mode = takeover.mode;
-        let all = move |conn: &mut Conn| batch.iter().map(|row| work(conn, row, &takeover)).collect();
-        match mode {
-            Mode::Take => self.engine.administer(what, all).await,
-            Mode::Look => self.engine.read(what, all).await,
-        }
+        self.on_lane(what, takeover.mode, move |conn: &mut Conn| {
+            batch.iter().map(|row| work(conn, row, &takeover)).collect()
+        })
+        .await
     }
 }
 
 #[async_trait]
 impl Target for Adapter {
     async fn take_users(&self, users: Vec<User>, takeover: &Takeover) -> Result<Vec<Fate>, Unavailable> {
-        self.take("take users over", users, takeover, people::take_user)
-            .await
+        let takeover = takeover.clone();
+        self.on_lane("take users over", takeover.mode, move |conn| {
+            people::take_users(conn, &users, &takeover)
+        })
+        .await
     }
 
     async fn take_clients(
@@ -57,8 +71,11 @@ impl Target for Adapter {
         clients: Vec<Client>,
         takeover: &Takeover,
     ) -> Result<Vec<Fate>, Unavailable> {
-        self.take("take clients over", clients, takeover, people::take_client)
-            .await
+        let takeover = takeover.clone();
+        self.on_lane("take clients over", takeover.mode, move |conn| {
+            people::take_clients(conn, &clients, &takeover)
+        })
+        .await
     }
 
     async fn take_chains(

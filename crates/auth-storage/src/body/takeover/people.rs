@@ -1,6 +1,8 @@
 //! Users and clients of the older service.
 
-use auth_domain::audit::AuditEvent;
+use std::collections::HashSet;
+
+use auth_domain::audit::{AuditEvent, EventKind};
 use auth_domain::client::{Client, ClientPolicy, ClientStatus};
 use auth_domain::ports::UserKey;
 use auth_domain::ports::admin::{ClientCreated, UserCreated};
@@ -9,20 +11,50 @@ use auth_domain::takeover::{Fate, Mode, Reason, Takeover, reconcile_client, reco
 use auth_domain::user::{User, UserStatus};
 use diesel::dsl::exists;
 use diesel::prelude::*;
+use uuid::Uuid;
 
 use super::{Conn, audit, clients, sessions, users};
 use crate::error::StoreError;
 use crate::rows::ClientTerms;
-use crate::schema::{oauth_clients, users as user_table};
+use crate::schema::{audit_logs, oauth_clients, users as user_table};
 use crate::types::{Id, Moment};
 
-/// Takes a user, or brings one up to date.
-pub(super) fn take_user(conn: &mut Conn, user: &User, takeover: &Takeover) -> Result<Fate, StoreError> {
+/// Takes users, or brings them up to date. Who was taken and deleted since does not come back.
+pub(super) fn take_users(
+    conn: &mut Conn,
+    users: &[User],
+    takeover: &Takeover,
+) -> Result<Vec<Fate>, StoreError> {
+    // One look into the trail for all: no index leads to what became of somebody.
+    let ids: Vec<_> = users.iter().map(|user| Id(user.id.as_uuid())).collect();
+    let deleted: HashSet<Uuid> = audit_logs::table
+        .filter(audit_logs::event_type.eq(EventKind::UserDeleted.as_str()))
+        .filter(audit_logs::user_id.eq_any(ids))
+        .select(audit_logs::user_id)
+        .load::<Option<Id>>(conn)?
+        .into_iter()
+        .flatten()
+        .map(|id| id.0)
+        .collect();
+    let take = |user: &User| {
+        let was_deleted = deleted.contains(&user.id.as_uuid());
+        take_user(conn, user, takeover, was_deleted)
+    };
+    users.iter().map(take).collect()
+}
+
+fn take_user(
+    conn: &mut Conn,
+    user: &User,
+    takeover: &Takeover,
+    was_deleted: bool,
+) -> Result<Fate, StoreError> {
     match users::find(conn, &UserKey::Id(user.id))? {
         Some(ours) => match reconcile_user(&ours, user) {
             Fate::Updated => update_user(conn, &ours, user, takeover),
             settled => Ok(settled),
         },
+        None if was_deleted => Ok(Fate::Refused(Reason::DeletedHere)),
         None => create_user(conn, user, takeover),
     }
 }
@@ -107,13 +139,40 @@ fn user_events(ours: &User, theirs: &User) -> Vec<AuditEvent> {
     events
 }
 
-/// Takes a client, or brings one up to date.
-pub(super) fn take_client(conn: &mut Conn, client: &Client, takeover: &Takeover) -> Result<Fate, StoreError> {
+/// Takes clients, or brings them up to date, as [`take_users`] does.
+pub(super) fn take_clients(
+    conn: &mut Conn,
+    clients: &[Client],
+    takeover: &Takeover,
+) -> Result<Vec<Fate>, StoreError> {
+    let names: Vec<_> = clients.iter().map(|client| client.client_id.as_str()).collect();
+    let deleted: HashSet<String> = audit_logs::table
+        .filter(audit_logs::event_type.eq(EventKind::ClientDeleted.as_str()))
+        .filter(audit_logs::client_id.eq_any(names))
+        .select(audit_logs::client_id)
+        .load::<Option<String>>(conn)?
+        .into_iter()
+        .flatten()
+        .collect();
+    let take = |client: &Client| {
+        let was_deleted = deleted.contains(client.client_id.as_str());
+        take_client(conn, client, takeover, was_deleted)
+    };
+    clients.iter().map(take).collect()
+}
+
+fn take_client(
+    conn: &mut Conn,
+    client: &Client,
+    takeover: &Takeover,
+    was_deleted: bool,
+) -> Result<Fate, StoreError> {
     match clients::find(conn, &client.client_id)? {
         Some(ours) => match reconcile_client(&ours, client) {
             Fate::Updated => update_client(conn, &ours, client, takeover),
             settled => Ok(settled),
         },
+        None if was_deleted => Ok(Fate::Refused(Reason::DeletedHere)),
         None => create_client(conn, client, takeover),
     }
 }
