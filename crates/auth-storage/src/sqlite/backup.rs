@@ -13,7 +13,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tempfile::{NamedTempFile, TempPath};
 
-use super::migrations;
+use super::{catalogue, ends, file_name, migrations};
 use crate::backup::{BackupError, Contents, Overwrite, Progress};
 
 /// How many pages of 4 KiB are copied between two looks at how far it is.
@@ -146,17 +146,15 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF;")?;
     Ok(connection)
 }
 
 /// Checks that a file is a sound database of this program, and says what it holds. `name` is what messages call it.
 pub(super) fn inspect(file: &Path, name: &Path) -> Result<Contents, BackupError> {
     let unreadable = |error: rusqlite::Error| unsound(name, &error.to_string());
-    let connection = open(file).map_err(unreadable)?;
-    be_one_file(&connection).map_err(unreadable)?;
-    if let Some(fault) = fault_in(&connection).map_err(unreadable)? {
-        return Err(unsound(name, &fault));
-    }
+    let uri = alone(file, name)?;
+    let connection = open_alone(&uri).map_err(unreadable)?;
     let schema = schema_of(&connection).map_err(unreadable)?;
     let known = migrations::versions().map_err(|source| unsound(name, &source.to_string()))?;
     let Some(last) = schema.last() else {
@@ -168,11 +166,35 @@ pub(super) fn inspect(file: &Path, name: &Path) -> Result<Contents, BackupError>
             &format!("its schema {later} is of a later version of this program"),
         ));
     }
+    // Before anything that would look into tables: a stranger's may be computed.
+    let fault = catalogue::fault_in(&uri, &schema).map_err(|error| unsound(name, &error.to_string()))?;
+    let fault = match fault {
+        Some(fault) => Some(fault),
+        None => fault_in(&connection).map_err(unreadable)?,
+    };
+    if let Some(fault) = fault {
+        return Err(unsound(name, &fault));
+    }
     Ok(Contents {
         tables: count_rows(&connection).map_err(unreadable)?,
         schema: last.clone(),
         bytes: file.metadata().map_or(0, |metadata| metadata.len()),
     })
+}
+
+/// The URI by which a file is read as it is: nothing is written to it or beside it, and what lies beside it, a journal
+/// that somebody has put there for example, is left alone.
+fn alone(file: &Path, name: &Path) -> Result<String, BackupError> {
+    let file = file_name(file).map_err(|error| unsound(name, &error.to_string()))?;
+    Ok(ends::uri(&file, "mode=ro&immutable=1"))
+}
+
+fn open_alone(uri: &str) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF;")?;
+    Ok(connection)
 }
 
 /// The first thing that SQLite finds wrong.

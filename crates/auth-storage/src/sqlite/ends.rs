@@ -29,10 +29,15 @@ pub(crate) fn source(path: &Path) -> Result<Conn, OpenError> {
 }
 
 fn read_only(file: &str) -> Result<Conn, StoreError> {
-    let uri = format!("file:{}?mode=ro", utf8_percent_encode(file, ESCAPED));
-    let mut conn = Conn::establish(&uri).map_err(|error| StoreError::NoConnection(error.to_string()))?;
+    let mut conn = Conn::establish(&uri(file, "mode=ro"))
+        .map_err(|error| StoreError::NoConnection(error.to_string()))?;
     conn.batch_execute(&format!("PRAGMA busy_timeout = {};", PATIENCE.as_millis()))?;
     Ok(conn)
+}
+
+/// The file's name as the library takes it with parameters.
+pub(super) fn uri(file: &str, parameters: &str) -> String {
+    format!("file:{}?{parameters}", utf8_percent_encode(file, ESCAPED))
 }
 
 /// A connection to a database that has the schema already.

@@ -102,6 +102,18 @@ pub(super) fn versions() -> Result<Vec<String>, BoxError> {
         .collect())
 }
 
+/// Applies those of these versions to a database that has none, and no others.
+pub(super) fn apply(conn: &mut Conn, versions: &[String]) -> Result<(), BoxError> {
+    // Makes the record's table.
+    conn.applied_migrations()?;
+    for migration in all()? {
+        if versions.contains(&version(&migration).to_string()) {
+            conn.run_migration(&migration)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether migrations of this program have not been applied yet.
 pub(super) fn are_pending(conn: &mut Conn) -> Result<bool, StoreError> {
     let applied = applied(conn)?;

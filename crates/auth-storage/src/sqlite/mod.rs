@@ -21,6 +21,7 @@ use crate::types::Id;
 pub(crate) mod backup;
 #[path = "../body/mod.rs"]
 mod body;
+mod catalogue;
 mod checkpointer;
 pub(crate) mod ends;
 mod engine;

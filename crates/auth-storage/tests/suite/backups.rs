@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
-use auth_storage::{BackupError, DatabaseUrl, Overwrite, Store, StoreOptions, backup, restore};
+use auth_storage::{BackupError, DatabaseUrl, Migrations, Overwrite, Store, StoreOptions, backup, restore};
 use auth_testkit::build;
 use auth_testkit::contract::stage::Stage;
 use rstest::rstest;
@@ -75,9 +75,9 @@ async fn a_backup_beside_a_writer_is_of_one_moment_and_never_begins_again() {
     let (file, _store, stage, to) = signed_in().await;
     // Large enough for several steps of the copy.
     file.execute(
-        "CREATE TABLE ballast (bytes BLOB); \
-         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) \
-         INSERT INTO ballast SELECT randomblob(1000) FROM n;",
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000) \
+         INSERT INTO users \
+         SELECT randomblob(16), 'name' || i, 'mail' || i, 'key' || i, hex(randomblob(500)), 1, 0, 0, 0, NULL FROM n;",
     );
     let stop = Arc::new(AtomicBool::new(false));
     let (told, first_write) = mpsc::channel();
@@ -278,6 +278,80 @@ fn run(path: &Path, sql: &str) {
     use diesel::{Connection, SqliteConnection};
     let mut conn = SqliteConnection::establish(path.to_str().expect("UTF-8")).expect("it opens");
     conn.batch_execute(sql).expect("the statement is good");
+}
+
+fn bring_a_trigger(path: &Path) {
+    run(
+        path,
+        "CREATE TRIGGER undo AFTER UPDATE OF revoked_at ON sessions \
+         BEGIN UPDATE sessions SET revoked_at = NULL, revoked_reason = NULL WHERE id = NEW.id; END;",
+    );
+}
+
+fn bring_a_view(path: &Path) {
+    run(path, "CREATE VIEW people AS SELECT * FROM users;");
+}
+
+fn bring_a_virtual_table(path: &Path) {
+    run(path, "CREATE VIRTUAL TABLE places USING rtree (id, least, most);");
+}
+
+fn lose_an_index(path: &Path) {
+    run(path, "DROP INDEX sessions_by_user;");
+}
+
+fn be_laxer(path: &Path) {
+    run(path, "ALTER TABLE users ADD COLUMN token TEXT;");
+}
+
+fn hide_behind_the_record(path: &Path) {
+    run(
+        path,
+        "ALTER TABLE __diesel_schema_migrations RENAME TO record; \
+         CREATE VIEW __diesel_schema_migrations AS SELECT * FROM record;",
+    );
+}
+
+#[rstest]
+#[case::a_trigger(bring_a_trigger, "it has the trigger undo, which this program does not make")]
+#[case::a_view(bring_a_view, "it has the view people, which this program does not make")]
+#[case::a_virtual_table(bring_a_virtual_table, "places")]
+#[case::an_index_less(lose_an_index, "its index sessions_by_user is missing")]
+#[case::a_column_more(be_laxer, "its table users is not as this program makes it")]
+#[case::a_record_that_is_a_view(hide_behind_the_record, "it is no database of this program")]
+#[tokio::test]
+async fn what_this_program_does_not_make_is_named_and_neither_put_in_place_nor_backed_up(
+    #[case] harm: Harm,
+    #[case] named: &str,
+) {
+    let (file, store, _stage, to) = signed_in().await;
+    take(&file, &to);
+    store.shutdown();
+    harm(&to);
+    let refused = restore(&to, &file.path(), "before").expect_err("it is a stranger's");
+    assert!(matches!(refused, BackupError::Unsound { .. }), "{refused}");
+    assert!(refused.to_string().contains(named), "{refused}");
+    assert!(!beside(&file, "auth.db.before").exists());
+
+    harm(&file.path());
+    let again = beside(&file, "again.db");
+    let refused = backup(&file.path(), &again, Overwrite::Never, &mut |_| {}).expect_err("it is changed");
+    assert!(refused.to_string().contains(named), "{refused}");
+    assert!(!again.exists());
+}
+
+#[tokio::test]
+async fn a_backup_of_an_earlier_version_is_put_back() {
+    let (file, store, _stage, _) = signed_in().await;
+    store.shutdown();
+    let migrations = Migrations::of(&file.url());
+    for version in ["0003", "0002", "0001"] {
+        migrations.down().expect("it goes back");
+        let to = beside(&file, version);
+        assert_eq!(take(&file, &to).schema, version);
+        let restored = restore(&to, &file.path(), version).expect("it is put back");
+        assert_eq!(restored.contents.schema, version);
+    }
 }
 
 #[rstest]
