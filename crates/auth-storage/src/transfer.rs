@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::{DatabaseUrl, MigrationStatus, Migrations, OpenError};
 
+mod alone;
 mod canon;
 mod crossing;
 mod end;
@@ -16,6 +17,7 @@ pub(crate) mod marks;
 mod merge;
 pub(crate) mod rows;
 
+use alone::Claim;
 use crossing::{Crossing, TABLES};
 use end::End;
 
@@ -123,6 +125,15 @@ pub enum TransferError {
     /// Both are the same database.
     #[error("the source and the target are one database")]
     OneDatabase,
+    /// Another transfer has one of the two.
+    #[error("another transfer works with {side}")]
+    Contended {
+        /// Which.
+        side: Side,
+    },
+    /// There is something to be written, and somebody has the target open. Nothing was written.
+    #[error("a server or a command works with the target")]
+    Served,
     /// One of the two can't be opened, or brought up to date.
     #[error("cannot open {side}")]
     Open {
@@ -222,7 +233,8 @@ pub fn transfer(
     Migrations::of(to).up().map_err(of(Side::Target))?;
     let mut target = End::target(to).map_err(of(Side::Target))?;
     check_version(&mut target, &known, Side::Target)?;
-    let mut crossing = Crossing::new(source, target, tell);
+    let claim = Claim::on(&mut source, &mut target, to)?;
+    let mut crossing = Crossing::new(source, target, claim, tell);
     crossing.carry_out(surplus)
 }
 
@@ -231,16 +243,10 @@ pub fn tables() -> impl Iterator<Item = &'static str> {
     TABLES.iter().map(|table| table.name)
 }
 
-/// Whether the URLs name one database. A name that hides it does no harm: there is nothing to be transferred then.
+/// Whether the URLs name one database. Of a server's this is not the last word: it may have several names.
 fn are_one(from: &DatabaseUrl, to: &DatabaseUrl) -> bool {
     match (from, to) {
-        (DatabaseUrl::Sqlite(from), DatabaseUrl::Sqlite(to)) => {
-            from == to
-                || from
-                    .canonicalize()
-                    .ok()
-                    .is_some_and(|from| to.canonicalize().is_ok_and(|to| from == to))
-        }
+        (DatabaseUrl::Sqlite(from), DatabaseUrl::Sqlite(to)) => alone::is_one_file(from, to),
         (DatabaseUrl::Postgres(from), DatabaseUrl::Postgres(to)) => from.expose() == to.expose(),
         (DatabaseUrl::Sqlite(_), DatabaseUrl::Postgres(_))
         | (DatabaseUrl::Postgres(_), DatabaseUrl::Sqlite(_)) => false,

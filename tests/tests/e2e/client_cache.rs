@@ -197,11 +197,18 @@ fn a_take_over_tells_running_servers_that_clients_have_changed_and_the_operator_
     assert!(told.contains(UNTOLD_OF_MANY), "{told}");
 }
 
+/// A transfer refuses to write beside servers that it sees; these have a name of their own at PostgreSQL.
 #[test]
 fn a_transfer_tells_servers_that_were_left_running_on_its_target() {
     let mut redis = RedisServer::start();
-    let target = installation().with("AUTH_SERVICE__REDIS_URL", &redis.url());
-    let server = target.start();
+    let database = Database::new();
+    let named = format!("{}?application_name=other", database.url());
+    let target = Installation::new()
+        .unlimited()
+        .on_postgres(database)
+        .with("AUTH_SERVICE__REDIS_URL", &redis.url());
+    let unseen = target.beside().with("AUTH_SERVICE__DB_URL", &named);
+    let server = unseen.start();
     wait_for_metric(&server, "auth_client_cache_subscribed 1");
     let source = Installation::new();
     source.start().stop().unwrap();

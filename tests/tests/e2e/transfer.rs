@@ -202,6 +202,24 @@ fn a_target_that_was_started_on_is_refused_and_named_and_kept() {
 }
 
 #[test]
+fn a_target_that_a_server_has_open_is_not_written() {
+    let source = Installation::new();
+    source.start().stop().unwrap();
+    let target = Installation::new();
+    let server = target.start();
+    let from = format!("sqlite:///{}", source.database().display());
+    let overwrite = ["transfer", "--from", &from, "--overwrite", "--yes"];
+    let (code, refused) = json(&target, &overwrite);
+    assert_eq!(code, Some(1), "{refused}");
+    let told = refused["error"].as_str().unwrap();
+    assert!(told.contains("works with the target"), "{told}");
+    let tokens = Client::flutter(server.http()).admin_tokens();
+    Client::flutter(server.http()).refreshed(&tokens);
+    server.stop().unwrap();
+    assert_eq!(json(&target, &overwrite).0, Some(0));
+}
+
+#[test]
 fn a_password_in_an_argument_is_refused_and_not_repeated() {
     let installation = Installation::new();
     let refused = installation

@@ -195,6 +195,10 @@ fn failed(error: &TransferError) -> Failure {
         TransferError::OneDatabase => {
             failure.advise("What is not named by --from or --to is the database of AUTH_SERVICE__DB_URL.")
         }
+        TransferError::Contended { .. } => failure.advise("Nothing was transferred. Wait for it to end, or end it."),
+        TransferError::Served => failure.advise(
+            "Nothing was written. Stop every server and command that has the target for its database, and run this again.",
+        ),
         TransferError::Open { .. } => failure.advise("Nothing was transferred."),
         TransferError::Behind { .. } => failure.advise(
             "Nothing was transferred. Bring the source up to date by `auth-service migrate up`, with AUTH_SERVICE__DB_URL \

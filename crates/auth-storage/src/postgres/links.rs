@@ -232,6 +232,9 @@ impl ManageConnection for Maker {
     }
 }
 
+/// What connections are called where the server lists them, unless the URL has another name for them.
+pub(crate) const APPLICATION: &str = "codelab-auth";
+
 /// A connection. What the library says where there is none is told without the password, which it quotes at times.
 pub(crate) fn establish(url: &PostgresUrl) -> Result<Conn, StoreError> {
     Conn::establish(&conninfo(url)).map_err(|error| StoreError::NoConnection(url.hide(&error.to_string())))
@@ -248,7 +251,7 @@ fn conninfo(url: &PostgresUrl) -> String {
             text.push_str(value);
         }
     };
-    add("application_name", "codelab-auth");
+    add("application_name", APPLICATION);
     add("connect_timeout", &CONNECT_SECONDS.to_string());
     for (name, value) in NETWORK {
         add(name, value);

@@ -1,5 +1,6 @@
 //! The way from one end to the other, table by table: look, make room, copy, and look again.
 
+use super::alone::Claim;
 use super::end::End;
 use super::marks::Marks;
 use super::merge::{Finding, Merge, Passed};
@@ -13,6 +14,7 @@ use crate::error::StoreError;
 pub(super) struct Crossing<'a> {
     source: End,
     target: End,
+    claim: Claim,
     tell: &'a mut dyn FnMut(Progress),
 }
 
@@ -67,8 +69,13 @@ struct Copied {
 }
 
 impl<'a> Crossing<'a> {
-    pub(super) fn new(source: End, target: End, tell: &'a mut dyn FnMut(Progress)) -> Self {
-        Self { source, target, tell }
+    pub(super) fn new(source: End, target: End, claim: Claim, tell: &'a mut dyn FnMut(Progress)) -> Self {
+        Self {
+            source,
+            target,
+            claim,
+            tell,
+        }
     }
 
     /// The whole way.
@@ -76,7 +83,8 @@ impl<'a> Crossing<'a> {
         self.source.begin_snapshot().map_err(of_the_source)?;
         let before = self.marks()?;
         let compared = self.compare_all()?;
-        let deleted = self.make_room(&compared, surplus)?;
+        self.check_may_write(&compared, surplus)?;
+        let deleted = self.make_room(&compared)?;
         let is_cleared = deleted.iter().any(|rows| *rows > 0);
         let mut tables = Vec::with_capacity(TABLES.len());
         for ((table, compared), deleted) in TABLES.iter().zip(compared).zip(deleted) {
@@ -138,21 +146,34 @@ impl<'a> Crossing<'a> {
         Ok(compared)
     }
 
+    /// Refuses to undo what others have done or do in the target. Where it is as the source already, nothing is undone.
+    fn check_may_write(
+        &mut self,
+        compared: &[Compared; TABLES.len()],
+        surplus: Surplus,
+    ) -> Result<(), TransferError> {
+        let names = TABLES.iter().map(|table| table.name);
+        let foreign: Vec<_> = names
+            .zip(compared.iter().map(|table| table.foreign))
+            .filter(|(_, rows)| *rows > 0)
+            .collect();
+        if surplus == Surplus::Refused && !foreign.is_empty() {
+            return Err(TransferError::InUse { rows: foreign });
+        }
+        if foreign.is_empty() && compared.iter().all(|table| !table.is_behind) {
+            return Ok(());
+        }
+        self.claim.check_alone(&mut self.target)
+    }
+
     /// Sees to it that the target has nothing that the source has not; how many rows of each table were deleted.
     fn make_room(
         &mut self,
         compared: &[Compared; TABLES.len()],
-        surplus: Surplus,
     ) -> Result<[u64; TABLES.len()], TransferError> {
         let mut rows = compared.map(|compared| compared.foreign);
         if rows.iter().all(|rows| *rows == 0) {
             return Ok(rows);
-        }
-        if surplus == Surplus::Refused {
-            let names = TABLES.iter().map(|table| table.name);
-            return Err(TransferError::InUse {
-                rows: names.zip(rows).filter(|(_, rows)| *rows > 0).collect(),
-            });
         }
         // From the last on: what refers to a row goes before the row does.
         for (table, rows) in TABLES.iter().zip(&mut rows).rev() {
@@ -168,9 +189,12 @@ impl<'a> Crossing<'a> {
             .map_err(failed::<R>(Side::Target))?
             == 0
         {
+            let rows = R::of(&mut self.source)
+                .count()
+                .map_err(failed::<R>(Side::Source))?;
             return Ok(Compared {
                 foreign: 0,
-                is_behind: true,
+                is_behind: rows > 0,
             });
         }
         let mut compared = Compared::default();

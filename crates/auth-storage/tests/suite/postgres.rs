@@ -46,6 +46,11 @@ impl Shared {
         DatabaseUrl::parse(&self.0.url()).expect("the server gives a good URL")
     }
 
+    /// Another URL of the same database.
+    pub(crate) fn another_url(&self) -> DatabaseUrl {
+        DatabaseUrl::parse(&format!("{}?connect_timeout=9", self.0.url())).expect("the server gives a good URL")
+    }
+
     /// A connection past the store.
     pub(crate) fn connect(&self) -> PgConnection {
         PgConnection::establish(&self.0.url()).expect("the server takes us")

@@ -567,6 +567,54 @@ fn a_database_does_not_move_into_itself(#[values(Kind::Sqlite, Kind::Postgres)] 
     assert!(matches!(refused, TransferError::OneDatabase), "{refused:?}");
 }
 
+/// The server knows one database by many names.
+#[test]
+fn a_database_does_not_move_into_itself_by_another_name() {
+    let database = Shared::new();
+    let refused = run(&database.url(), &database.another_url()).expect_err("it is one");
+    assert!(matches!(refused, TransferError::OneDatabase), "{refused:?}");
+
+    let file = File::new();
+    let linked = file.path().with_file_name("linked.db");
+    fs::hard_link(file.path(), &linked).expect("one file system");
+    let refused = run(&file.url(), &DatabaseUrl::file(&linked)).expect_err("it is one");
+    assert!(matches!(refused, TransferError::OneDatabase), "{refused:?}");
+}
+
+#[test]
+fn two_transfers_do_not_work_with_one_target() {
+    let (from, to) = (many(10), Shared::new());
+    let mut second = None;
+    let mut meanwhile = |_: Progress| {
+        if second.is_none() {
+            second = Some(run(&from.url(), &to.url()));
+        }
+    };
+    transfer(&from.url(), &to.url(), Surplus::Refused, &mut meanwhile).expect("the first goes over");
+    assert!(
+        matches!(second, Some(Err(TransferError::Contended { side: Side::Target }))),
+        "{second:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_at_the_target_is_not_written_under() {
+    let (from, to) = (filled(21, 10), Place::migrated(Kind::Postgres));
+    moved(&from.url(), &to.url());
+    let server = to.open();
+    server.probe.check().await.expect("it serves");
+    moved(&from.url(), &to.url());
+    from.execute("UPDATE users SET email = 'changed@example'");
+    let overwrite = || transfer(&from.url(), &to.url(), Surplus::Deleted, &mut |_| {});
+    let refused = overwrite().expect_err("a server is there");
+    assert!(matches!(refused, TransferError::Served), "{refused:?}");
+    let changed = "SELECT count(*) FROM users WHERE email = 'changed@example'";
+    assert_eq!(number(&to, changed), 0);
+    server.shutdown();
+    overwrite().expect("it has gone");
+    assert_eq!(number(&to, changed), 10);
+}
+
 #[test]
 fn a_file_with_a_strange_name_is_a_source_like_any_other() {
     let file = filled(19, 2);
