@@ -66,7 +66,7 @@ pub enum Source {
     File(PathBuf),
     /// A variable.
     Variable(String),
-    /// A file that a variable names.
+    /// A file that a variable names, or a name in the settings file.
     SecretFile(String),
     /// The command line.
     Flag(&'static str),
@@ -148,19 +148,18 @@ impl Layers {
     /// Takes what is a setting, and gives what is none.
     fn take_file(&mut self, path: &Path, table: toml::Table) -> Vec<Problem> {
         let mut problems = Vec::new();
+        let mut taken = BTreeSet::new();
         for (name, value) in table {
-            let known = Key::named(&name.to_ascii_uppercase()).filter(|_| name == name.to_ascii_lowercase());
             let place = format!("{name} in {}", path.display());
-            match (known, scalar(&value)) {
-                _ if is_section(&value) => problems.push(Problem::section(place)),
-                (None, _) => problems.push(Problem::unknown_in_file(&place, without_prefix(&name))),
-                (Some(_), None) => problems.push(Problem::new(
+            match in_settings_file(path, &name, &place, &value) {
+                Ok((key, _)) if !taken.insert(key) => problems.push(Problem::new(
                     place,
-                    "must be a text, a number, true or false, or a list of texts",
+                    format!("is set twice: remove it or {}", other_form(&name)),
                 )),
-                (Some(key), Some(text)) => {
-                    self.0.insert(key, sourced(text, Source::File(path.to_owned())));
+                Ok((key, value)) => {
+                    self.0.insert(key, value);
                 }
+                Err(problem) => problems.push(problem),
             }
         }
         problems
@@ -190,6 +189,66 @@ impl Layers {
         });
         Self(defaults.collect())
     }
+}
+
+/// What a name in the settings file sets: by its value, or by a file that this names.
+fn in_settings_file(
+    path: &Path,
+    name: &str,
+    place: &str,
+    value: &toml::Value,
+) -> Result<(Key, Sourced), Problem> {
+    if is_section(value) {
+        return Err(Problem::section(place));
+    }
+    let upper = name.to_ascii_uppercase();
+    let is_lower = name == name.to_ascii_lowercase();
+    let (key, secret_file) = match (Key::named(&upper), file_key(&upper)) {
+        (Some(key), _) if is_lower => (key, false),
+        (None, Some(key)) if is_lower => (key, true),
+        _ => return Err(unknown_in_file(place, without_prefix(name))),
+    };
+    let text = scalar(value).ok_or_else(|| {
+        Problem::new(
+            place,
+            "must be a text, a number, true or false, or a list of texts",
+        )
+    })?;
+    if secret_file {
+        read_secret(place, Path::new(&text)).map(|secret| (key, secret))
+    } else {
+        Ok((key, sourced(text, Source::File(path.to_owned()))))
+    }
+}
+
+/// A name that is none in a settings file; where it would name a file of a secret, it is not the secret that was meant.
+fn unknown_in_file(place: &str, name: &str) -> Problem {
+    match file_key(&name.to_ascii_uppercase()) {
+        Some(_) => Problem::new(
+            place,
+            format!("is not a setting; did you mean {}?", name.to_ascii_lowercase()),
+        ),
+        None => Problem::unknown_in_file(place, name),
+    }
+}
+
+/// The name in a settings file that sets the same otherwise.
+fn other_form(name: &str) -> String {
+    let suffix = FILE_SUFFIX.to_ascii_lowercase();
+    name.strip_suffix(&suffix)
+        .map_or_else(|| format!("{name}{suffix}"), ToOwned::to_owned)
+}
+
+/// The content of a file that a variable or a name in the settings file names.
+fn read_secret(place: &str, path: &Path) -> Result<Sourced, Problem> {
+    let text = read_text(path).map_err(|reason| {
+        Problem::new(
+            place,
+            format!("names {}, which can't be read: {reason}", path.display()),
+        )
+    })?;
+    let text = text.trim_end_matches(['\r', '\n']).to_owned();
+    Ok(sourced(text, Source::SecretFile(place.to_owned())))
 }
 
 fn sourced(text: String, source: Source) -> Sourced {
@@ -257,15 +316,9 @@ impl Environment {
     }
 
     fn take_secret_file(&mut self, key: Key, name: &str, path: &Path) {
-        match read_text(path) {
-            Ok(text) => {
-                let text = text.trim_end_matches(['\r', '\n']).to_owned();
-                self.put(key, sourced(text, Source::SecretFile(name.to_owned())));
-            }
-            Err(reason) => self.problems.push(Problem::new(
-                name,
-                format!("names {}, which can't be read: {reason}", path.display()),
-            )),
+        match read_secret(name, path) {
+            Ok(secret) => self.put(key, secret),
+            Err(problem) => self.problems.push(problem),
         }
     }
 
@@ -284,7 +337,7 @@ impl Environment {
     }
 }
 
-/// The secret that a variable `…_FILE` names a file for.
+/// The secret that a name `…_FILE` names a file for.
 fn file_key(short: &str) -> Option<Key> {
     Key::named(short.strip_suffix(FILE_SUFFIX)?).filter(|key| key.entry().secrecy.is_readable_from_file())
 }

@@ -13,7 +13,8 @@ Written by `auth-service config reference` from the table in the code; a test co
 A setting comes from, each over the one before: its default; a TOML file (`--config FILE` or
 `AUTH_SERVICE__CONFIG_FILE`) with the name in lower case, such as `access_token_lifetime = 900`; the environment, such as
 `AUTH_SERVICE__ACCESS_TOKEN_LIFETIME=900`; the flags `--host`, `--port` and `--set NAME=VALUE`. A variable with an empty
-value counts as not set. A setting marked with `_FILE` can be read from a file instead: `AUTH_SERVICE__MASTER_KEY_FILE=/run/secrets/master-key`.
+value counts as not set. A setting marked with `_FILE` can be read from a file instead:
+`AUTH_SERVICE__MASTER_KEY_FILE=/run/secrets/master-key`, or `master_key_file = '/run/secrets/master-key'` in the TOML file.
 A file has no sections, and a setting is given once on the command line. An unknown name or a wrong value stops the
 start, and so does a variable with one underscore after `AUTH_SERVICE` that looks like a setting; all that is wrong is
 told at once. `auth-service config check` shows what holds and where it came from.
@@ -50,7 +51,7 @@ pub struct View {
     /// What it comes to where there is no default and nobody sets it.
     unset: Option<&'static str>,
     about: &'static str,
-    /// Whether the variable with `_FILE` at its end may name a file that holds the value.
+    /// Whether the name with `_FILE` at its end may name a file that holds the value.
     file: bool,
     /// Whether this version can carry it out.
     available: bool,

@@ -41,7 +41,7 @@ pub enum Secrecy {
 }
 
 impl Secrecy {
-    /// Whether the value may also come from a file named by the variable with `_FILE` at its end.
+    /// Whether the value may also come from a file named by the variable, or the name in a settings file, with `_FILE` at its end.
     pub const fn is_readable_from_file(self) -> bool {
         matches!(self, Self::Url | Self::Secret)
     }

@@ -377,6 +377,40 @@ fn a_secret_may_come_from_a_file_but_not_from_both() {
 }
 
 #[test]
+fn a_settings_file_may_name_the_file_of_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = file(folder.path(), "master", "Correct-Horse-7\n");
+    let named = format!("master_key_file = '{}'\n", secret.display());
+    let path = file(folder.path(), "a.toml", &named);
+    let config = ("AUTH_SERVICE__CONFIG_FILE", path.to_str().unwrap());
+    let settings = load(&[config]);
+    assert_eq!(settings.passwords.master_key.unwrap().expose(), "Correct-Horse-7");
+    let over = load(&[config, ("AUTH_SERVICE__MASTER_KEY", "Another-Horse-7")]);
+    assert_eq!(over.passwords.master_key.unwrap().expose(), "Another-Horse-7");
+
+    for (text, said) in [
+        (
+            format!("{named}master_key = 'Another-Horse-7'\n"),
+            "is set twice: remove it or master_key",
+        ),
+        (
+            "master_key_file = '/does/not/exist'".to_owned(),
+            "master_key_file in",
+        ),
+        ("port_file = '/port'".to_owned(), "is not a setting"),
+        (
+            "MASTER_KEY_FILE = '/port'".to_owned(),
+            "did you mean master_key_file?",
+        ),
+    ] {
+        let path = file(folder.path(), "a.toml", &text);
+        let complaint = complaint(&[("AUTH_SERVICE__CONFIG_FILE", path.to_str().unwrap())]);
+        assert!(complaint.contains(said), "{complaint}");
+        assert!(!complaint.contains("Horse"), "{complaint}");
+    }
+}
+
+#[test]
 fn a_key_pair_goes_with_its_own_name_and_without_rotation() {
     let pair = [
         ("AUTH_SERVICE__PRIVATE_KEY_PATH", "/a.pem"),
