@@ -54,6 +54,14 @@ pub enum UrlFault {
          connect_timeout, application_name, target_session_attrs, host, port"
     )]
     UnknownParameter(String),
+    /// A parameter with a value that it can't have.
+    #[error("the parameter {parameter} of a PostgreSQL URL must be {allowed}")]
+    Value {
+        /// Which.
+        parameter: &'static str,
+        /// What it can be.
+        allowed: &'static str,
+    },
     /// `ssl` as other drivers write it, with a value that has no twin.
     #[error(
         "ssl takes disable, allow, prefer, require, verify-ca or verify-full (as sslmode does), true or false"
@@ -61,18 +69,76 @@ pub enum UrlFault {
     Ssl,
 }
 
-/// The parameters that libpq is told as they are.
-const PASSED_ON: [&str; 9] = [
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "connect_timeout",
-    "application_name",
-    "target_session_attrs",
-    "host",
-    "port",
+/// The parameters that libpq is told as they are, and what it takes for each: it would complain of others only when it
+/// connects.
+const PASSED_ON: [(&str, Values); 9] = [
+    (
+        "sslmode",
+        Values::Of(
+            &[
+                "disable",
+                "allow",
+                "prefer",
+                "require",
+                "verify-ca",
+                "verify-full",
+            ],
+            "disable, allow, prefer, require, verify-ca or verify-full",
+        ),
+    ),
+    ("sslrootcert", Values::Any),
+    ("sslcert", Values::Any),
+    ("sslkey", Values::Any),
+    ("connect_timeout", Values::Seconds),
+    ("application_name", Values::Any),
+    (
+        "target_session_attrs",
+        Values::Of(
+            &[
+                "any",
+                "read-write",
+                "read-only",
+                "primary",
+                "standby",
+                "prefer-standby",
+            ],
+            "any, read-write, read-only, primary, standby or prefer-standby",
+        ),
+    ),
+    ("host", Values::Any),
+    ("port", Values::Ports),
 ];
+/// Those of them that name files.
+const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
+
+/// What a parameter can be.
+#[derive(Clone, Copy)]
+enum Values {
+    Any,
+    /// One of a list, and the list for people.
+    Of(&'static [&'static str], &'static str),
+    Seconds,
+    /// One for each host.
+    Ports,
+}
+
+impl Values {
+    /// What it would have to be, if it is not that.
+    fn refuse(self, value: &str) -> Option<&'static str> {
+        let (is_one, allowed) = match self {
+            Self::Any => return None,
+            Self::Of(list, allowed) => (list.contains(&value), allowed),
+            Self::Seconds => (value.parse::<i32>().is_ok(), "a number of seconds"),
+            Self::Ports => (
+                value
+                    .split(',')
+                    .all(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|port| port > 0)),
+                "a number from 1 to 65535, or one for each host with commas between them",
+            ),
+        };
+        (!is_one).then_some(allowed)
+    }
+}
 
 impl DatabaseUrl {
     /// Reads `sqlite:///relative`, `sqlite:////absolute` and `postgresql://user:password@host:port/database`, and the
@@ -184,6 +250,16 @@ impl PostgresUrl {
             .replace(plain.as_ref(), "(password)")
     }
 
+    /// The files that it names, each with the parameter that does: certificates and a key.
+    pub fn files(&self) -> Vec<(&'static str, PathBuf)> {
+        let named = |parameter| {
+            let path = percent_decode_str(self.parameter(parameter)?).decode_utf8_lossy();
+            // Those of the system are in no file that could be named.
+            (!path.is_empty() && path != "system").then(|| (parameter, path.into_owned().into()))
+        };
+        FILES.into_iter().filter_map(named).collect()
+    }
+
     /// Whether a parameter of that name is in it.
     pub(crate) fn has(&self, parameter: &str) -> bool {
         self.parameter(parameter).is_some()
@@ -284,8 +360,12 @@ fn is_host(text: &str) -> bool {
 /// One parameter as libpq takes it. `ssl` is what asyncpg calls `sslmode`.
 fn parameter(pair: &str) -> Result<String, UrlFault> {
     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-    if PASSED_ON.contains(&name) {
-        return Ok(format!("{name}={value}"));
+    if let Some((parameter, values)) = PASSED_ON.iter().find(|(known, _)| *known == name) {
+        let plain = percent_decode_str(value).decode_utf8_lossy();
+        return match values.refuse(&plain) {
+            None => Ok(format!("{name}={value}")),
+            Some(allowed) => Err(UrlFault::Value { parameter, allowed }),
+        };
     }
     if name != "ssl" {
         return Err(UrlFault::UnknownParameter(shortened(name)));
@@ -329,6 +409,36 @@ mod tests {
         );
     }
 
+    /// The fault of a value that this parameter can't have.
+    fn value_of(parameter: &'static str) -> UrlFault {
+        let (_, values) = PASSED_ON.iter().find(|(known, _)| *known == parameter).unwrap();
+        let allowed = values.refuse("?").unwrap();
+        UrlFault::Value { parameter, allowed }
+    }
+
+    #[rstest]
+    #[case("postgresql://host/db?sslmode=verify%2Dfull")]
+    #[case("postgresql://a,b/db?target_session_attrs=read-write&connect_timeout=3")]
+    #[case("postgresql:///db?host=a,b&port=5432,5433")]
+    #[case("postgresql:///db?host=a,b&port=,5433")]
+    fn what_libpq_takes_is_taken(#[case] url: &str) {
+        assert!(DatabaseUrl::parse(url).is_ok());
+    }
+
+    #[test]
+    fn the_files_of_a_url_are_known() {
+        let url =
+            "postgresql://host/db?sslrootcert=%2Fetc%2Fca.pem&sslcert=a b.pem&sslkey=&sslmode=verify-full";
+        let DatabaseUrl::Postgres(url) = DatabaseUrl::parse(url).unwrap() else {
+            panic!("a PostgreSQL URL");
+        };
+        let named = [("sslrootcert", "/etc/ca.pem"), ("sslcert", "a b.pem")];
+        assert_eq!(
+            url.files(),
+            named.map(|(parameter, path)| (parameter, PathBuf::from(path)))
+        );
+    }
+
     #[rstest]
     #[case("", UrlFault::Form)]
     #[case("data/auth.db", UrlFault::Form)]
@@ -351,6 +461,14 @@ mod tests {
     #[case("postgresql://u:pencil@host:cil/db", UrlFault::Encoding)]
     #[case("postgresql://u:pencil@[::1/db", UrlFault::Encoding)]
     #[case("postgresql://host/db?ssl=perhaps", UrlFault::Ssl)]
+    #[case("postgresql://host/db?sslmode=verify_full", value_of("sslmode"))]
+    #[case("postgresql://host/db?sslmode=", value_of("sslmode"))]
+    #[case(
+        "postgresql://host/db?target_session_attrs=master",
+        value_of("target_session_attrs")
+    )]
+    #[case("postgresql://host/db?connect_timeout=abc", value_of("connect_timeout"))]
+    #[case("postgresql:///db?host=a&port=99999", value_of("port"))]
     #[case("postgresql://host/db?password=pencil", UrlFault::UnknownParameter("password".into()))]
     #[case("postgresql://host/db?options=-c", UrlFault::UnknownParameter("options".into()))]
     #[case("postgresql://u:p@host/db?x:Pen9cil@h/db", UrlFault::UnknownParameter("(not shown)".into()))]

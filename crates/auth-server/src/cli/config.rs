@@ -1,15 +1,17 @@
 //! `config`: what holds, where it came from, and what could be set.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use auth_jwt::KeyStore;
+use auth_storage::DatabaseUrl;
 use clap::Subcommand;
 use serde_json::json;
 
 use super::failure::Failure;
 use super::output::{Report, Table};
 use crate::compose::{self, StartError};
-use crate::settings::{KeyPlace, Layers, Settings, Sources, WrongSettings, reference, report};
+use crate::settings::{Key, KeyPlace, Layers, Settings, Sources, WrongSettings, reference, report};
 use crate::system::SystemClock;
 
 /// What to do about settings.
@@ -38,6 +40,9 @@ pub(super) fn run(command: &ConfigCommand, sources: &Sources) -> Result<Report, 
 /// Reads what settings name and makes nothing, so that the check fails where a start would.
 fn read_files(settings: &Settings) -> Result<(), Failure> {
     compose::open_certificates(&settings.listen, &SystemClock)?;
+    let database = &settings.database;
+    look_for_files(Key::DbUrl, Some(&database.url))?;
+    look_for_files(Key::DbReadUrl, database.replica.as_ref())?;
     match &settings.keys.place {
         KeyPlace::Pair { .. } => compose::open_keys(settings, Arc::new(SystemClock)).map(drop),
         KeyPlace::Folder(folder) => {
@@ -45,6 +50,23 @@ fn read_files(settings: &Settings) -> Result<(), Failure> {
         }
     }
     .map_err(StartError::Keys)?;
+    Ok(())
+}
+
+/// The certificates and keys of a connection to the database, which its library reads when it connects.
+fn look_for_files(key: Key, url: Option<&DatabaseUrl>) -> Result<(), Failure> {
+    let Some(DatabaseUrl::Postgres(url)) = url else {
+        return Ok(());
+    };
+    for (parameter, path) in url.files() {
+        File::open(&path).map_err(|error| {
+            Failure::refused(format!(
+                "AUTH_SERVICE__{}: {parameter} names {}, which can't be read: {error}",
+                key.entry().name,
+                path.display()
+            ))
+        })?;
+    }
     Ok(())
 }
 

@@ -119,6 +119,31 @@ fn the_check_reads_the_files_that_settings_name() {
         .with("AUTH_SERVICE__PRIVATE_KEY_PATH", "/nope/private.pem")
         .with("AUTH_SERVICE__PUBLIC_KEY_PATH", "/nope/public.pem");
     keys.run(&["config", "check"]).failed(1, "/nope/private.pem");
+    let url = "postgresql://auth:pencil@127.0.0.1/auth?sslmode=verify-full&sslrootcert=nope-ca.pem";
+    let database = Desk::new().with("AUTH_SERVICE__DB_URL", url);
+    database.run(&["config", "check"]).failed(
+        1,
+        "AUTH_SERVICE__DB_URL: sslrootcert names nope-ca.pem, which can't be read",
+    );
+    database.write("nope-ca.pem", "");
+    database.run(&["config", "check"]).succeeded();
+}
+
+#[test]
+fn the_check_refuses_what_no_connection_could_be_made_by() {
+    for wrong in [
+        "sslmode=verify_full",
+        "target_session_attrs=master",
+        "connect_timeout=abc",
+    ] {
+        let url = format!("postgresql://auth:pencil@127.0.0.1/auth?{wrong}");
+        let desk = Desk::new().with("AUTH_SERVICE__DB_URL", &url);
+        let (parameter, _) = wrong.split_once('=').unwrap();
+        desk.run(&["config", "check"]).failed(
+            2,
+            &format!("AUTH_SERVICE__DB_URL: the parameter {parameter} of a PostgreSQL URL must be "),
+        );
+    }
 }
 
 #[test]
