@@ -25,11 +25,13 @@ mod rows;
 mod schema;
 mod sqlite;
 pub mod transfer;
+mod trouble;
 mod types;
 mod url;
 
 pub use backup::{BackupError, Contents, Overwrite, Progress, Restored, backup, restore};
 pub use migrations::{MigrationStatus, Migrations};
+pub use trouble::Trouble;
 pub use url::{DatabaseUrl, PostgresUrl, UrlFault};
 
 /// How a store is opened.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::trouble::one_line;
+
 /// A database URL that this program can open.
 #[derive(Debug, Clone)]
 pub enum DatabaseUrl {
@@ -238,16 +240,18 @@ impl PostgresUrl {
         self.url.expose_secret()
     }
 
-    /// A text of the driver's without the password, should it be in it.
+    /// A text of the driver's, in one line and without the password, should it be in it.
     pub(crate) fn hide(&self, text: &str) -> String {
         let login = self.expose().strip_prefix("postgresql://").unwrap_or_default();
         let login = login.split_once('@').map_or("", |(login, _)| login);
         let Some((_, password)) = login.split_once(':').filter(|(_, password)| !password.is_empty()) else {
-            return text.to_owned();
+            return one_line(text);
         };
         let plain = percent_decode_str(password).decode_utf8_lossy();
-        text.replace(password, "(password)")
-            .replace(plain.as_ref(), "(password)")
+        let hidden = text
+            .replace(password, "(password)")
+            .replace(plain.as_ref(), "(password)");
+        one_line(&hidden)
     }
 
     /// The files that it names, each with the parameter that does: certificates and a key.
@@ -510,6 +514,7 @@ mod tests {
             panic!("a PostgreSQL URL");
         };
         assert_eq!(url.hide("as it is"), "as it is");
+        assert_eq!(url.hide("refused\n\tIs it there?\n"), "refused Is it there?");
     }
 
     #[rstest]

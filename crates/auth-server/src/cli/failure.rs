@@ -4,15 +4,11 @@ use std::error::Error;
 use std::fmt;
 
 use auth_domain::ports::Unavailable;
-use auth_storage::OpenError;
+use auth_storage::Trouble;
 use serde_json::{Value, json};
 
 use crate::compose::StartError;
 use crate::settings::{Problem, WrongSettings};
-
-/// The two ways out for who may make no tables.
-const MAY_NOT_CREATE: &str = "Let this user own the database (`ALTER DATABASE ... OWNER TO ...`), or let its owner run \
-    `auth-service migrate up`: a database that is up to date can be served without that right. docs/POSTGRESQL.md has both.";
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -53,20 +49,32 @@ impl Failure {
         }
     }
 
-    /// An operation that ended in an error, with all its causes in one line.
-    pub(super) fn of(operation: &str, error: &dyn Error) -> Self {
-        Self::refused(format!("{operation}: {}", causes(error)))
+    /// An operation that ended in an error, with all its causes in one line; and with what to do about it, where it is
+    /// the database's and known.
+    pub(super) fn of(operation: &str, error: &(dyn Error + 'static)) -> Self {
+        Self::about(format!("{operation}: {}", causes(error)), error)
     }
 
-    /// An error that says by itself what could not be done, with all its causes in one line.
-    pub(super) fn from_error(error: &dyn Error) -> Self {
-        Self::refused(causes(error))
+    /// The same of an error that says by itself what could not be done.
+    pub(super) fn from_error(error: &(dyn Error + 'static)) -> Self {
+        Self::about(causes(error), error)
     }
 
-    /// With what to do about it.
+    fn about(what: String, error: &(dyn Error + 'static)) -> Self {
+        Self {
+            advice: Trouble::of(error).map(|trouble| advice_on(trouble).to_owned()),
+            ..Self::refused(what)
+        }
+    }
+
+    /// With what to do about it, besides what it says already.
     #[must_use]
     pub(super) fn advise(mut self, advice: impl Into<String>) -> Self {
-        self.advice = Some(advice.into());
+        let advice = advice.into();
+        self.advice = Some(match self.advice {
+            Some(before) => format!("{before}\n{advice}"),
+            None => advice,
+        });
         self
     }
 
@@ -102,7 +110,7 @@ impl fmt::Display for Failure {
 
 impl From<Unavailable> for Failure {
     fn from(outage: Unavailable) -> Self {
-        Self::refused(causes(&outage))
+        Self::from_error(&outage)
     }
 }
 
@@ -125,7 +133,10 @@ impl From<WrongSettings> for Failure {
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        let failure = Self::refused(causes(&error));
+        let failure = match &error {
+            StartError::Store(error) => Self::from_error(error),
+            other => Self::from_error(other),
+        };
         match error {
             StartError::Bind { address, .. } => failure.advise(format!(
                 "Is another server running there? AUTH_SERVICE__HOST and PORT say where to listen; now it is {address}."
@@ -135,7 +146,7 @@ impl From<StartError> for Failure {
                  them.",
             ),
             StartError::Behind { .. } => failure.advise("Bring it up to date by `auth-service migrate up`."),
-            StartError::Store(OpenError::MayNotCreate { .. }) => failure.advise(MAY_NOT_CREATE),
+            StartError::Store(_) if failure.advice.is_some() => failure,
             StartError::Store(_) => failure.advise("AUTH_SERVICE__DB_URL says where the database is."),
             StartError::Keys(_) => failure.advise("AUTH_SERVICE__KEYS_DIR or PRIVATE_KEY_PATH says where the keys are."),
             StartError::Tls(_) => {
@@ -144,8 +155,53 @@ impl From<StartError> for Failure {
             StartError::Devices(_) => failure.advise(
                 "AUTH_SERVICE__DEVICE_SECRET gives the secret itself, AUTH_SERVICE__KNOWN_DEVICES=false does without it.",
             ),
-            StartError::Hashing(_) | StartError::Unavailable(_) | StartError::Http(_) => failure,
+            StartError::KeysLost(_) | StartError::Hashing(_) | StartError::Unavailable(_) | StartError::Http(_) => failure,
         }
+    }
+}
+
+/// What to do about a database server. Which setting or argument names it, the command knows.
+const fn advice_on(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Password => {
+            "The password is missing or not this user's: correct it, percent-encoded, in the database's URL or the file that \
+             holds it, or in the file that PGPASSFILE names."
+        }
+        Trouble::NoDatabase => {
+            "Make it (`createdb --owner=USER --encoding=UTF8 --template=template0 DATABASE`), or correct the name at the end \
+             of the URL."
+        }
+        Trouble::NoRole => {
+            "Make it (`createuser --pwprompt USER`; `ALTER ROLE ... LOGIN` where it may not log in), or correct the user in \
+             the URL."
+        }
+        Trouble::NotAdmitted => {
+            "The server's pg_hba.conf admits no such connection: it needs a line for this user, database and address. Where \
+             it is about encryption, sslmode=require in the URL demands TLS."
+        }
+        Trouble::Unreachable => {
+            "Start the server, or correct host and port in the URL. It must listen on that address (listen_addresses), and \
+             no firewall be in between."
+        }
+        Trouble::UnknownHost => "Correct the host in the URL, or how this machine resolves names.",
+        Trouble::NoTls => {
+            "Switch TLS on at the server (ssl = on). Only where nobody can listen on the way, sslmode=disable does without."
+        }
+        Trouble::NotTrusted => {
+            "In the URL, sslrootcert names the certificate of the authority that has signed the server's, and the host is one \
+             of the names in it."
+        }
+        Trouble::MissingRights => {
+            "Let this user own the database, or grant it what docs/POSTGRESQL.md lists."
+        }
+        Trouble::MayNotCreate => {
+            "Let this user own the database (`ALTER DATABASE ... OWNER TO ...`), or let its owner run `auth-service migrate \
+             up`: a database that is up to date can be served without that right. docs/POSTGRESQL.md has both."
+        }
+        Trouble::TooManyConnections => {
+            "Lower DB_POOL_SIZE, or raise the server's max_connections; docs/SCALING.md says how many each instance takes."
+        }
+        Trouble::NotReady => "The server is starting or about to stop: look into its log, and try again.",
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod administration;
+mod database;
 mod desk;
 mod first_start;
 mod health;
