@@ -12,4 +12,5 @@ mod place;
 mod postgres;
 mod rights;
 mod secrecy;
+mod tls;
 mod transfer;

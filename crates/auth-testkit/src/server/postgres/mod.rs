@@ -68,6 +68,21 @@ impl PostgresServer {
     /// # Panics
     /// As [`start`](Self::start).
     pub fn start_with(durability: Durability, settings: &[(&str, &str)]) -> Self {
+        Self::start_beside(durability, settings, &[])
+    }
+
+    /// A server that takes connections by TLS as well, with this certificate and its key in PEM. A machine's end would
+    /// take what it holds.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub fn start_with_tls(certificate: &[u8], key: &[u8]) -> Self {
+        let files = [("server.crt", certificate), ("server.key", key)];
+        Self::start_beside(Durability::Fast, &[("ssl", "on")], &files)
+    }
+
+    /// With files of its own beside its data.
+    fn start_beside(durability: Durability, settings: &[(&str, &str)], files: &[(&str, &[u8])]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("auth-postgres-")
             .tempdir()
@@ -83,6 +98,8 @@ impl PostgresServer {
         };
         programs::make_cluster(new.directory.path(), &new.access)
             .unwrap_or_else(|error| panic!("initdb fails: {error}"));
+        programs::add_files(new.directory.path(), files)
+            .unwrap_or_else(|error| panic!("the server's files can't be written: {error}"));
         // Somebody else may have taken the port since it was found free.
         while !new.comes_up() {
             new.place = Place::free();

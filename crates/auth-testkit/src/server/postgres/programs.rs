@@ -1,9 +1,10 @@
 //! The programs of PostgreSQL, run as a user that they accept, and a cluster's way in.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -125,6 +126,17 @@ pub(super) fn make_cluster(directory: &Path, access: &Access) -> io::Result<()> 
     said(&made).map(drop)
 }
 
+/// Puts files beside a cluster's data, for the server's eyes only.
+pub(super) fn add_files(directory: &Path, files: &[(&str, &[u8])]) -> io::Result<()> {
+    for (name, content) in files {
+        let path = directory.join("data").join(name);
+        fs::write(&path, content)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        give_away(&path)?;
+    }
+    Ok(())
+}
+
 /// A program of PostgreSQL.
 pub(super) fn program(name: &str) -> Command {
     Command::new(programs().join(name))
@@ -145,15 +157,15 @@ pub(super) fn as_unprivileged(name: &str) -> Command {
     command
 }
 
-/// Lets the server have a directory.
-fn give_away(directory: &Path) -> io::Result<()> {
+/// Lets the server have a file, or a directory with all that is in it.
+fn give_away(place: &Path) -> io::Result<()> {
     if !geteuid().is_root() {
         return Ok(());
     }
     let given = Command::new("chown")
         .arg("--recursive")
         .arg(UNPRIVILEGED)
-        .arg(directory)
+        .arg(place)
         .output()?;
     said(&given).map(drop)
 }
