@@ -227,7 +227,7 @@ mod tests {
             b"ab",
             &[b'a'; 256],
             b"two\nlines",
-            b"caf\xc3\xa9",
+            b"\xc3\xa9t\xc3\xa9",
             b"\xff\xfe\xfd",
             b"0190163d-8694-739b-aea5-966c26f8ad91",
         ] {
