@@ -77,6 +77,17 @@ pub enum BackupError {
         /// What is wrong with it.
         fault: String,
     },
+    /// Others may write to the folder in which the file is to be made.
+    #[error(
+        "others may change what is written to the folder {path} (mode {mode:04o}); take a folder of its own (mode 0700), \
+         or `chmod go-w` this one"
+    )]
+    FolderOpenToOthers {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The system says no.
     #[error("{what} {path}")]
     File {

@@ -102,6 +102,10 @@ pub(super) fn failed(error: &BackupError) -> Failure {
         BackupError::InUse { .. } => failure
             .advise("Nothing was changed. Stop the server first, and every command that uses the database."),
         BackupError::Unsound { .. } => failure.advise("Nothing was changed."),
+        BackupError::FolderOpenToOthers { .. } => failure.advise(
+            "Nothing was written. /tmp will not do, though nobody may remove another's files there: a journal laid beside \
+             the new file would become part of it. `install -d -m 0700 FOLDER` makes a folder that will.",
+        ),
         BackupError::Itself { .. } | BackupError::File { .. } | BackupError::Database { .. } => failure,
     }
 }

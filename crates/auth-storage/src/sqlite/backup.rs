@@ -13,7 +13,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use tempfile::{NamedTempFile, TempPath};
 
-use super::{catalogue, ends, file_name, migrations};
+use super::{catalogue, ends, file_name, folder_open_to_others, migrations};
 use crate::backup::{BackupError, Contents, Overwrite, Progress};
 
 /// How many pages of 4 KiB are copied between two looks at how far it is.
@@ -67,8 +67,15 @@ pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// A new file beside the one that it is to become, for its owner's eyes only; it goes when this is dropped.
+/// A new file beside the one that it is to become, for its owner's eyes only; it goes when this is dropped. Nobody else may
+/// write to the folder: the library finds a file's journal by its name, and would roll a stranger's back into it.
 pub(super) fn partial_file(to: &Path) -> Result<NamedTempFile, BackupError> {
+    if let Some(mode) = folder_open_to_others(to) {
+        return Err(BackupError::FolderOpenToOthers {
+            path: folder_of(to).to_owned(),
+            mode,
+        });
+    }
     tempfile::Builder::new()
         .prefix(PARTIAL)
         .suffix(".partial")

@@ -124,7 +124,12 @@ pub(crate) fn prepare_file(path: &Path) -> Result<String, OpenError> {
         path: backup::folder_of(path).to_owned(),
         source,
     })?;
-    check_folder(path)?;
+    if let Some(mode) = folder_open_to_others(path) {
+        return Err(OpenError::FolderOpenToOthers {
+            path: backup::folder_of(path).to_owned(),
+            mode,
+        });
+    }
     let opened = OpenOptions::new()
         .read(true)
         .write(true)
@@ -156,23 +161,12 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Refuses a folder that others may change: they could move the database away and put another in its place.
-fn check_folder(path: &Path) -> Result<(), OpenError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let Ok(metadata) = folder.metadata() else {
-        return Ok(());
-    };
+/// The mode of a file's folder, where others than its owner may change it: they could move the file away and put another
+/// in its place, or lay beside it what the library takes for its journal.
+fn folder_open_to_others(path: &Path) -> Option<u32> {
+    let metadata = backup::folder_of(path).metadata().ok()?;
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o022 != 0 {
-        return Err(OpenError::FolderOpenToOthers {
-            path: folder.to_owned(),
-            mode,
-        });
-    }
-    Ok(())
+    (mode & 0o022 != 0).then_some(mode)
 }
 
 /// Refuses a file that everybody may read, or a group may change. A group that may read it, to back it up perhaps, is an

@@ -229,6 +229,32 @@ async fn what_was_kept_before_is_not_overwritten() {
     assert_eq!(names_in(&file), ["auth.db", "auth.db.before", "backup.db"]);
 }
 
+#[rstest]
+#[case::to_everybody(0o777)]
+#[case::to_everybody_who_may_not_remove(0o1777)]
+#[case::to_a_group(0o770)]
+#[tokio::test]
+async fn nothing_is_written_to_a_folder_that_is_open_to_others(#[case] mode: u32) {
+    let (file, store, _stage, sound) = signed_in().await;
+    take(&file, &sound);
+    store.shutdown();
+    let folder = beside(&file, "shared");
+    fs::create_dir(&folder).expect("it is made");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).expect("it is the test's own");
+    let to = folder.join("auth.db");
+    let refusals = [
+        backup(&file.path(), &to, Overwrite::Never, &mut |_| {}).expect_err("it would be changed"),
+        restore(&sound, &to, "before").expect_err("it would be changed"),
+    ];
+    for refused in refusals {
+        assert!(
+            matches!(refused, BackupError::FolderOpenToOthers { mode: told, .. } if told == mode),
+            "{refused}"
+        );
+    }
+    assert_eq!(fs::read_dir(&folder).expect("it reads").count(), 0);
+}
+
 /// What is done to a sound backup, so that it is none.
 type Harm = fn(&Path);
 
