@@ -138,9 +138,9 @@ async fn open_target(settings: &Settings, mode: Mode) -> Result<(Arc<dyn Target>
     let store = compose::open_store(settings).map_err(StartError::Store)?;
     match store.probe.check().await? {
         StoreReadiness::Ready => Ok((store.takeover, migrated)),
-        StoreReadiness::MigrationsPending => Err(Failure::refused(
-            "the database is of an older version of this program, and to bring it up to date would be to write to it",
-        )
+        StoreReadiness::MigrationsPending => Err(Failure::refused(format!(
+            "the database {url} is of an older version of this program, and to bring it up to date would be to write to it",
+        ))
         .advise("`auth-service migrate up` does it.")),
     }
 }
