@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::error::StoreError;
 use crate::{DatabaseUrl, MigrationStatus, Migrations, OpenError};
 
 mod alone;
@@ -103,6 +104,29 @@ pub enum Side {
     Target,
 }
 
+/// Of which kind the reason of a failure is: what decides whether the same may succeed another time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The connection was lost.
+    Connection,
+    /// The target has other rows in the place of these: a name or a hash that there may be only once.
+    InTheWay,
+    /// Something else, that has to be mended first.
+    Other,
+}
+
+impl Cause {
+    fn of(error: &StoreError) -> Self {
+        if error.is_of_the_connection() {
+            Self::Connection
+        } else if error.spares_the_group() {
+            Self::InTheWay
+        } else {
+            Self::Other
+        }
+    }
+}
+
 impl TransferredTable {
     /// The digest in hexadecimal digits.
     pub fn digest_hex(&self) -> String {
@@ -168,6 +192,8 @@ pub enum TransferError {
         side: Side,
         /// In which table, where it is one's.
         table: Option<&'static str>,
+        /// Of which kind the reason is.
+        cause: Cause,
         /// Why.
         #[source]
         source: Box<dyn Error + Send + Sync>,
@@ -179,6 +205,8 @@ pub enum TransferError {
         table: &'static str,
         /// Its key.
         row: String,
+        /// Of which kind the reason is.
+        cause: Cause,
         /// Why.
         #[source]
         source: Box<dyn Error + Send + Sync>,
@@ -191,6 +219,17 @@ pub enum TransferError {
         /// The key of the first row that is missing, different or too much.
         row: String,
     },
+}
+
+impl TransferError {
+    fn failed(side: Side, table: Option<&'static str>, error: StoreError) -> Self {
+        Self::Failed {
+            side,
+            table,
+            cause: Cause::of(&error),
+            source: error.into(),
+        }
+    }
 }
 
 fn place(table: Option<&str>) -> String {
@@ -253,30 +292,28 @@ fn are_one(from: &DatabaseUrl, to: &DatabaseUrl) -> bool {
     }
 }
 
-/// A target of somebody else's is refused by its migrations.
+/// Refuses a source of somebody else's, or what is no database. A target of somebody else's is refused by its migrations.
 fn refuse_foreign(source: &mut End, url: &DatabaseUrl) -> Result<(), TransferError> {
-    let is_foreign = source.is_foreign().map_err(|error| TransferError::Failed {
+    let database = url.to_string();
+    let refused = match source.is_foreign() {
+        Ok(false) => return Ok(()),
+        Ok(true) => OpenError::Foreign { database },
+        // A file is opened before anything of it is read.
+        Err(error) => OpenError::Database {
+            database,
+            source: error.into(),
+        },
+    };
+    Err(TransferError::Open {
         side: Side::Source,
-        table: None,
-        source: error.into(),
-    })?;
-    if is_foreign {
-        return Err(TransferError::Open {
-            side: Side::Source,
-            source: OpenError::Foreign {
-                database: url.to_string(),
-            },
-        });
-    }
-    Ok(())
+        source: refused,
+    })
 }
 
 fn check_version(end: &mut End, known: &[MigrationStatus], side: Side) -> Result<(), TransferError> {
-    let applied = end.versions().map_err(|error| TransferError::Failed {
-        side,
-        table: None,
-        source: error.into(),
-    })?;
+    let applied = end
+        .versions()
+        .map_err(|error| TransferError::failed(side, None, error))?;
     let missing: Vec<_> = known
         .iter()
         .filter(|migration| {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use auth_storage::DatabaseUrl;
 use auth_storage::transfer::{
-    Progress, Side, SourceState, Step, Surplus, TransferError, Transferred, TransferredTable, transfer,
+    Cause, Progress, Side, SourceState, Step, Surplus, TransferError, Transferred, TransferredTable, transfer,
 };
 use clap::Args;
 use secrecy::ExposeSecret;
@@ -22,6 +22,10 @@ pub(super) const PROCEDURE: &str = "Stop every server first, transfer, then star
     they had: those are not in the database. The source is only read. A transfer that was cut off is run again, and \
     ends what it began. docs/TRANSFER.md says more.\n\
     One of the two databases may be left out: it is that of AUTH_SERVICE__DB_URL.";
+
+/// Running it again changes nothing about this.
+const IN_THE_WAY: &str = "Rows that the target has from an earlier run are in the way: names have changed hands since, say. Empty the target \
+    (a new database, or a file that is not there yet), and run this again.";
 
 /// How many digits of a digest tell two of them apart at a glance.
 const SHORT: usize = 12;
@@ -212,12 +216,17 @@ fn failed(error: &TransferError) -> Failure {
             "Nothing was written. Somebody has begun to use the target, or has deleted these rows of the source since the \
              last transfer. `--overwrite` deletes them: then the target is as the source, and what was done there is lost.",
         ),
-        TransferError::Failed { .. } => {
-            failure.advise("What was copied stays. Run this again: it goes on from there.")
-        }
-        TransferError::NotTaken { .. } => {
-            failure.advise("What was copied stays. Mend the row or delete it, and run this again.")
-        }
+        TransferError::Failed { cause, .. } => failure.advise(match cause {
+            Cause::Connection => "What was copied stays. Run this again: it goes on from there.",
+            Cause::InTheWay => IN_THE_WAY,
+            Cause::Other => "What was copied stays. Mend this first, then run it again: it goes on from there.",
+        }),
+        TransferError::NotTaken { cause, .. } => failure.advise(match cause {
+            Cause::Connection | Cause::Other => {
+                "What was copied stays. Mend the row or delete it, and run this again."
+            }
+            Cause::InTheWay => IN_THE_WAY,
+        }),
         TransferError::NotTheSame { .. } => {
             failure.advise("Something writes into the target. Stop it, and run this again.")
         }

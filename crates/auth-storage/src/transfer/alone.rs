@@ -11,7 +11,7 @@ use diesel::sql_types::{Bool, Text};
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::end::End;
-use super::{Side, TransferError};
+use super::{Cause, Side, TransferError};
 use crate::DatabaseUrl;
 use crate::error::StoreError;
 use crate::postgres::links::APPLICATION;
@@ -45,7 +45,7 @@ pub(super) struct Claim {
 impl Claim {
     /// Takes both for itself. Files are claimed by nobody: of two names for one the system knows better.
     pub(super) fn on(source: &mut End, target: &mut End, to: &DatabaseUrl) -> Result<Self, TransferError> {
-        let of = |side| move |source| failed(side, source);
+        let of = |side| move |error| TransferError::failed(side, None, error);
         if !claim(target, ATTEMPTS).map_err(of(Side::Target))? {
             return Err(TransferError::Contended { side: Side::Target });
         }
@@ -59,21 +59,16 @@ impl Claim {
                 TransferError::Contended { side: Side::Source }
             });
         }
-        let file = to
-            .path()
-            .map(File::open)
-            .transpose()
-            .map_err(of_file(Side::Target))?;
+        let file = to.path().map(File::open).transpose().map_err(of_file)?;
         Ok(Self { file })
     }
 
     /// Refuses to write where somebody works with the target: what they do would be mixed with what is written.
     pub(super) fn check_alone(&self, target: &mut End) -> Result<(), TransferError> {
         let is_alone = match (target, &self.file) {
-            (End::Postgres(conn), _) => {
-                patiently(conn, ATTEMPTS, is_left_alone).map_err(|error| failed(Side::Target, error))
-            }
-            (End::Sqlite(_), Some(file)) => is_open_to_nobody_else(file).map_err(of_file(Side::Target)),
+            (End::Postgres(conn), _) => patiently(conn, ATTEMPTS, is_left_alone)
+                .map_err(|error| TransferError::failed(Side::Target, None, error)),
+            (End::Sqlite(_), Some(file)) => is_open_to_nobody_else(file).map_err(of_file),
             (End::Sqlite(_), None) => Ok(true),
         };
         if is_alone? {
@@ -137,18 +132,11 @@ fn patiently(
     ask(conn)
 }
 
-fn failed(side: Side, source: StoreError) -> TransferError {
+fn of_file(error: std::io::Error) -> TransferError {
     TransferError::Failed {
-        side,
+        side: Side::Target,
         table: None,
-        source: source.into(),
-    }
-}
-
-fn of_file(side: Side) -> impl FnOnce(std::io::Error) -> TransferError {
-    move |source| TransferError::Failed {
-        side,
-        table: None,
-        source: source.into(),
+        cause: Cause::Other,
+        source: error.into(),
     }
 }

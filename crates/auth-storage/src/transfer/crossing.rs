@@ -7,7 +7,9 @@ use super::merge::{Finding, Merge, Passed};
 use super::rows::{
     AuditRow, ClientRow, DeniedTokenRow, Key, LegacyTokenRow, Row, SessionRow, TokenRow, UserRow,
 };
-use super::{PAGE, Progress, Side, SourceState, Step, Surplus, TransferError, Transferred, TransferredTable};
+use super::{
+    Cause, PAGE, Progress, Side, SourceState, Step, Surplus, TransferError, Transferred, TransferredTable,
+};
 use crate::error::StoreError;
 
 /// A transfer between two databases of this program's version.
@@ -328,6 +330,7 @@ fn add<R: Row>(target: &mut End, rows: &[R]) -> Result<(), TransferError> {
             .map_err(|error| TransferError::NotTaken {
                 table: R::TABLE,
                 row: row.key().shown(),
+                cause: Cause::of(&error),
                 source: error.into(),
             })?;
     }
@@ -342,17 +345,9 @@ fn not_the_same<R: Row>(key: &R::Key) -> TransferError {
 }
 
 fn failed<R: Row>(side: Side) -> impl FnOnce(StoreError) -> TransferError {
-    move |error| TransferError::Failed {
-        side,
-        table: Some(R::TABLE),
-        source: error.into(),
-    }
+    move |error| TransferError::failed(side, Some(R::TABLE), error)
 }
 
 fn of_the_source(error: StoreError) -> TransferError {
-    TransferError::Failed {
-        side: Side::Source,
-        table: None,
-        source: error.into(),
-    }
+    TransferError::failed(Side::Source, None, error)
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Arc;
 
 use auth_storage::transfer::{
-    Progress, Side, SourceState, Step, Surplus, TransferError, Transferred, tables, transfer,
+    Cause, Progress, Side, SourceState, Step, Surplus, TransferError, Transferred, tables, transfer,
 };
 use auth_storage::{DatabaseUrl, Migrations};
 use auth_testkit::server::{Durability, PostgresServer};
@@ -386,6 +386,7 @@ fn a_target_that_goes_away_half_way_is_finished_by_the_next_run() {
             TransferError::Failed {
                 side: Side::Target,
                 table: Some("refresh_tokens"),
+                cause: Cause::Connection,
                 ..
             }
         ),
@@ -425,6 +426,7 @@ fn a_source_that_goes_away_half_way_is_named() {
             failed,
             TransferError::Failed {
                 side: Side::Source,
+                cause: Cause::Connection,
                 ..
             }
         ),
@@ -567,6 +569,53 @@ fn a_database_does_not_move_into_itself(#[values(Kind::Sqlite, Kind::Postgres)] 
     assert!(matches!(refused, TransferError::OneDatabase), "{refused:?}");
 }
 
+#[rstest]
+fn rows_that_have_exchanged_their_names_are_in_each_others_way(
+    #[values(Kind::Sqlite, Kind::Postgres)] kind: Kind,
+) {
+    let (from, to) = (filled(22, 2), Place::migrated(kind));
+    moved(&from.url(), &to.url());
+    let names = texts(&from, "SELECT username AS line FROM users ORDER BY id");
+    let [one, other] = names.as_slice() else {
+        panic!("two users: {names:?}");
+    };
+    for (old, new) in [(one.as_str(), "nobody"), (other, one), ("nobody", other)] {
+        from.execute(&format!(
+            "UPDATE users SET username = '{new}' WHERE username = '{old}'"
+        ));
+    }
+    let refused = run(&from.url(), &to.url()).expect_err("a name is taken");
+    assert!(
+        matches!(
+            refused,
+            TransferError::Failed {
+                side: Side::Target,
+                cause: Cause::InTheWay,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_database_can_not_be_opened() {
+    let file = File::new();
+    let text = file.path().with_file_name("text");
+    fs::write(&text, "root:x:0:0:root:/root:/bin/bash\n".repeat(100)).expect("a folder of its own");
+    let refused = run(&DatabaseUrl::file(&text), &file.url()).expect_err("it is a text");
+    assert!(
+        matches!(
+            refused,
+            TransferError::Open {
+                side: Side::Source,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+}
+
 /// The server knows one database by many names.
 #[test]
 fn a_database_does_not_move_into_itself_by_another_name() {
@@ -630,7 +679,13 @@ fn a_row_that_postgresql_can_not_hold_is_named() {
     from.execute(r#"UPDATE audit_logs SET event_data = '{"text":"\u0000"}' WHERE created_at = 7"#);
     let to = Shared::new();
     let refused = run(&from.url(), &to.url()).expect_err("JSONB holds no NUL");
-    let TransferError::NotTaken { table, row, source } = refused else {
+    let TransferError::NotTaken {
+        table,
+        row,
+        cause: Cause::Other,
+        source,
+    } = refused
+    else {
         panic!("{refused:?}");
     };
     assert_eq!(
