@@ -74,6 +74,8 @@ pub struct LegacyAudit {
     pub success: bool,
     pub error_message: Option<String>,
     pub created_at: String,
+    /// The first column that is no UTF-8, so that what stands here is not all of it.
+    pub garbled: Option<&'static str>,
 }
 
 crate::name::named! {
@@ -198,6 +200,9 @@ pub enum Reason {
     /// It was switched off here, and changed there since.
     #[error("it is switched off here and not in the older service: it stays off, and as it is here")]
     OffHere,
+    /// Bytes that are no text.
+    #[error("{0} is not UTF-8")]
+    NoText(&'static str),
     /// A row of the audit trail that says nothing.
     #[error("its event_type is empty")]
     NoEvent,

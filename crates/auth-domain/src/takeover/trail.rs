@@ -26,6 +26,9 @@ pub fn plan_trail(rows: &[LegacyAudit]) -> Planned<AuditEntry> {
 
 fn read(row: &LegacyAudit) -> Result<AuditEntry, Reason> {
     let id = parse_id(&row.id)?;
+    if let Some(column) = row.garbled {
+        return Err(Reason::NoText(column));
+    }
     let at = when::parse(&row.created_at).ok_or(Reason::Time("created_at"))?;
     if row.event_type.is_empty() {
         return Err(Reason::NoEvent);

@@ -685,6 +685,7 @@ fn event() -> LegacyAudit {
         success: true,
         error_message: None,
         created_at: MADE.to_owned(),
+        garbled: None,
     }
 }
 
@@ -715,6 +716,7 @@ fn keys_of_the_audit_trail_sort_by_time_and_are_the_same_each_time() {
 #[case(|row: &mut LegacyAudit| row.id = "x".to_owned(), Reason::Id)]
 #[case(|row: &mut LegacyAudit| row.user_id = Some("x".to_owned()), Reason::Id)]
 #[case(|row: &mut LegacyAudit| row.event_type = String::new(), Reason::NoEvent)]
+#[case(|row: &mut LegacyAudit| row.garbled = Some("event_data"), Reason::NoText("event_data"))]
 #[case(|row: &mut LegacyAudit| row.created_at = "x".to_owned(), Reason::Time("created_at"))]
 fn a_row_of_the_audit_trail_that_does_not_fit_is_refused(
     #[case] bend: Bend<LegacyAudit>,

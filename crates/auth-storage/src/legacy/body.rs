@@ -10,7 +10,7 @@ use diesel::prelude::*;
 use super::Conn;
 use crate::error::StoreError;
 use crate::legacy::schema::{audit_logs, oauth_clients, refresh_tokens, users};
-use crate::legacy::types::{Document, When};
+use crate::legacy::types::{When, Words};
 use crate::legacy::{event_object, grants, grants_text};
 
 /// The older service's database, being read.
@@ -86,14 +86,14 @@ struct TokenRow {
 #[diesel(table_name = audit_logs)]
 struct AuditRow {
     id: String,
-    user_id: Option<String>,
-    client_id: Option<String>,
-    event_type: String,
-    event_data: Option<Document>,
-    ip_address: Option<String>,
-    user_agent: Option<String>,
+    user_id: Option<Words>,
+    client_id: Option<Words>,
+    event_type: Words,
+    event_data: Option<Words>,
+    ip_address: Option<Words>,
+    user_agent: Option<Words>,
     success: bool,
-    error_message: Option<String>,
+    error_message: Option<Words>,
     created_at: When,
 }
 
@@ -396,18 +396,37 @@ impl From<&LegacyToken> for TokenRow {
     }
 }
 
+impl AuditRow {
+    /// The first column that is no UTF-8.
+    fn garbled(&self) -> Option<&'static str> {
+        let columns = [
+            ("user_id", self.user_id.as_ref()),
+            ("client_id", self.client_id.as_ref()),
+            ("event_type", Some(&self.event_type)),
+            ("event_data", self.event_data.as_ref()),
+            ("ip_address", self.ip_address.as_ref()),
+            ("user_agent", self.user_agent.as_ref()),
+            ("error_message", self.error_message.as_ref()),
+        ];
+        let garbled = |(_, words): &(_, Option<&Words>)| words.is_some_and(|words| words.is_garbled);
+        columns.into_iter().find(garbled).map(|(column, _)| column)
+    }
+}
+
 impl From<AuditRow> for LegacyAudit {
     fn from(row: AuditRow) -> Self {
+        let text = |words: Option<Words>| words.map(|words| words.text);
         Self {
+            garbled: row.garbled(),
             id: row.id,
-            user_id: row.user_id,
-            client_id: row.client_id,
-            event_type: row.event_type,
-            event_data: event_object(row.event_data.as_ref().map(|document| document.0.as_str())),
-            ip_address: row.ip_address,
-            user_agent: row.user_agent,
+            user_id: text(row.user_id),
+            client_id: text(row.client_id),
+            event_type: row.event_type.text,
+            event_data: event_object(text(row.event_data).as_deref()),
+            ip_address: text(row.ip_address),
+            user_agent: text(row.user_agent),
             success: row.success,
-            error_message: row.error_message,
+            error_message: text(row.error_message),
             created_at: row.created_at.0,
         }
     }

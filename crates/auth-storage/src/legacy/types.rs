@@ -1,5 +1,7 @@
 //! Times and JSON as the older service's tables hold them, both read and written as text.
 
+use std::borrow::Cow;
+
 use auth_domain::takeover::when;
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -29,13 +31,30 @@ pub struct LegacyJson;
 #[diesel(sql_type = LegacyTime)]
 pub(super) struct When(pub(super) String);
 
-/// A JSON document as text.
+/// Text or JSON, or what can be read of it: on SQLite the column may hold any bytes, and one such row must not keep all
+/// others from being read.
 #[derive(Debug, Clone, FromSqlRow)]
-pub(super) struct Document(pub(super) String);
+pub(super) struct Words {
+    pub(super) text: String,
+    /// Whether it is no UTF-8, so that the text is not all of it.
+    pub(super) is_garbled: bool,
+}
+
+impl Words {
+    fn of(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        Self {
+            is_garbled: matches!(text, Cow::Owned(_)),
+            text: text.into_owned(),
+        }
+    }
+}
 
 impl FromSql<LegacyTime, Sqlite> for When {
+    /// What is no text is no time either, of its row alone.
     fn from_sql(value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
-        <String as FromSql<Text, Sqlite>>::from_sql(value).map(Self)
+        let words = <Words as FromSql<Text, Sqlite>>::from_sql(value)?;
+        Ok(Self(words.text))
     }
 }
 
@@ -60,14 +79,26 @@ impl ToSql<LegacyTime, Pg> for When {
     }
 }
 
-impl FromSql<LegacyJson, Sqlite> for Document {
-    fn from_sql(value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
-        <String as FromSql<Text, Sqlite>>::from_sql(value).map(Self)
+impl FromSql<Text, Sqlite> for Words {
+    fn from_sql(mut value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
+        Ok(Self::of(value.read_blob()))
     }
 }
 
-impl FromSql<LegacyJson, Pg> for Document {
+impl FromSql<Text, Pg> for Words {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
-        Ok(Self(String::from_utf8(value.as_bytes().to_vec())?))
+        Ok(Self::of(value.as_bytes()))
+    }
+}
+
+impl FromSql<LegacyJson, Sqlite> for Words {
+    fn from_sql(value: <Sqlite as Backend>::RawValue<'_>) -> deserialize::Result<Self> {
+        <Self as FromSql<Text, Sqlite>>::from_sql(value)
+    }
+}
+
+impl FromSql<LegacyJson, Pg> for Words {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        <Self as FromSql<Text, Pg>>::from_sql(value)
     }
 }

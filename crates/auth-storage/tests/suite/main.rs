@@ -6,6 +6,7 @@ mod contract;
 mod durability;
 mod file;
 mod foreign;
+mod legacy;
 mod migrations;
 mod outages;
 mod place;
