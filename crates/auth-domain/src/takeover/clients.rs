@@ -137,11 +137,43 @@ fn lifetime(seconds: i32) -> Result<Seconds, Reason> {
 /// One that was made here, as the built-in ones are at the first start, stays as it is: that is an operator's decision.
 /// One that was taken before follows what was changed there since, unless it was changed here later, or disabled here.
 pub fn reconcile_client(ours: &Client, theirs: &Client) -> Fate {
-    if ours.id != theirs.id || theirs.updated_at <= ours.updated_at {
-        return Fate::AlreadyThere;
+    if ours.id != theirs.id {
+        return Fate::MadeHere(difference(ours, theirs));
+    }
+    if theirs.updated_at <= ours.updated_at {
+        return difference(ours, theirs).map_or(Fate::AlreadyThere, Fate::Kept);
     }
     match (ours.status, theirs.status) {
         (ClientStatus::Disabled, ClientStatus::Active) => Fate::Kept(Reason::OffHere),
         (ClientStatus::Disabled, ClientStatus::Disabled) | (ClientStatus::Active, _) => Fate::Updated,
     }
+}
+
+/// What a client may do there and not here, or the other way round.
+fn difference(ours: &Client, theirs: &Client) -> Option<Reason> {
+    let (here, there) = (&ours.policy, &theirs.policy);
+    let secret = |client: &Client| client.authentication.is_confidential();
+    let differs = [
+        ("scopes", ours.allowed_scopes != theirs.allowed_scopes),
+        ("grants", ours.allowed_grants != theirs.allowed_grants),
+        (
+            "access token lifetime",
+            here.access_token_lifetime != there.access_token_lifetime,
+        ),
+        (
+            "refresh token lifetime",
+            here.refresh_token_lifetime != there.refresh_token_lifetime,
+        ),
+        ("whether it has a secret", secret(ours) != secret(theirs)),
+        ("whether it is active", ours.status != theirs.status),
+    ];
+    let what: Vec<_> = differs
+        .iter()
+        .filter(|(_, differs)| *differs)
+        .map(|(what, _)| *what)
+        .collect();
+    (!what.is_empty()).then(|| Reason::Differs {
+        client_id: ours.client_id.clone(),
+        what: what.join(", "),
+    })
 }

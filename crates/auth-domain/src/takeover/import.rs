@@ -100,8 +100,8 @@ impl ImportReport {
         match fate {
             Fate::Taken => self.tally(table).taken += 1,
             Fate::Updated => self.tally(table).updated += 1,
-            Fate::AlreadyThere => self.tally(table).already_there += 1,
-            Fate::Kept(reason) | Fate::Refused(reason) => {
+            Fate::AlreadyThere | Fate::MadeHere(None) => self.tally(table).already_there += 1,
+            Fate::Kept(reason) | Fate::MadeHere(Some(reason)) | Fate::Refused(reason) => {
                 self.reject(vec![Rejection::new(table, row, reason.clone())]);
             }
         }
@@ -178,9 +178,12 @@ impl Import<'_> {
         for batch in plan.taken.chunks(BATCH) {
             let clients = batch.iter().map(|planned| planned.client.clone()).collect();
             let fates = self.ports.target.take_clients(clients, self.takeover).await?;
+            // All of them are stored: each new secret is told, also where telling another one fails.
+            let mut untold = Ok(());
             for (planned, fate) in batch.iter().zip(&fates) {
-                self.note_client(planned, fate)?;
+                untold = untold.and(self.note_client(planned, fate));
             }
+            untold?;
         }
         Ok(())
     }
@@ -191,6 +194,12 @@ impl Import<'_> {
             .note(LegacyTable::Clients, &client.id.to_string(), fate);
         if let Some(status) = standing(fate, client.status, ClientStatus::Active) {
             self.owners.clients.insert(client.client_id.clone(), status);
+        }
+        if matches!(fate, Fate::MadeHere(_)) && client.authentication.is_confidential() {
+            self.report.remarks.push(format!(
+                "client {} keeps the secret that it has here: it was made here, and not taken over",
+                client.client_id
+            ));
         }
         if *fate != Fate::Taken {
             return Ok(());
@@ -312,7 +321,7 @@ impl Import<'_> {
 fn standing<S>(fate: &Fate, theirs: S, left_to_the_store: S) -> Option<S> {
     match fate {
         Fate::Taken | Fate::Updated => Some(theirs),
-        Fate::AlreadyThere | Fate::Kept(_) => Some(left_to_the_store),
+        Fate::AlreadyThere | Fate::MadeHere(_) | Fate::Kept(_) => Some(left_to_the_store),
         Fate::Refused(_) => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::id::ClientIdFault;
+use crate::id::{ClientId, ClientIdFault};
 use crate::scope::ScopeFault;
 use crate::secret::PasswordHash;
 use crate::user::NameFault;
@@ -185,6 +185,9 @@ pub enum Reason {
     /// A row before it has the same token.
     #[error("another row has its jti_hash")]
     SameToken,
+    /// A row of this service's history, of another token or of a session that is here, has the id.
+    #[error("another token of this service has the id that it would get")]
+    TokenIdTaken,
     /// It descends from itself.
     #[error("its parents go round in a circle")]
     Cycle,
@@ -194,6 +197,14 @@ pub enum Reason {
     /// It was changed on both sides.
     #[error("it was changed in the older service after it had moved on here: this service's stays")]
     MovedOn,
+    /// It was made here, or changed here later, and differs.
+    #[error("client {client_id} stays as it is here; what differs there: {what}")]
+    Differs {
+        /// The client.
+        client_id: ClientId,
+        /// What it may do there and not here, or the other way round.
+        what: String,
+    },
     /// It was deleted here, and is still there.
     #[error("it was deleted here, and stays so")]
     DeletedHere,

@@ -105,6 +105,8 @@ pub enum Fate {
     Updated,
     /// It was here, and stays as it is.
     AlreadyThere,
+    /// One of that name was made here, and stays as it is; with what differs, where anything does.
+    MadeHere(Option<Reason>),
     /// It was here and stays as it is, though the older service's row says something newer.
     Kept(Reason),
     /// It is not here, and was not taken.

@@ -446,7 +446,21 @@ fn a_client_that_was_made_here_stays_and_one_that_was_taken_follows() {
     assert_eq!(reconcile_client(&taken, &taken), Fate::AlreadyThere);
     assert_eq!(reconcile_client(&taken, &changed), Fate::Updated);
     assert_eq!(reconcile_client(&changed, &taken), Fate::AlreadyThere);
-    assert_eq!(reconcile_client(&made_here, &changed), Fate::AlreadyThere);
+    assert_eq!(reconcile_client(&made_here, &made_here), Fate::AlreadyThere);
+    assert_eq!(reconcile_client(&made_here, &changed), Fate::MadeHere(None));
+    let narrowed = theirs(|row| {
+        row.allowed_scopes = "api:read".to_owned();
+        row.is_active = false;
+    });
+    let differs = Reason::Differs {
+        client_id: taken.client_id.clone(),
+        what: "scopes, whether it is active".to_owned(),
+    };
+    assert_eq!(
+        reconcile_client(&made_here, &narrowed),
+        Fate::MadeHere(Some(differs.clone()))
+    );
+    assert_eq!(reconcile_client(&taken, &narrowed), Fate::Kept(differs));
     let disabled = theirs(|row| row.is_active = false);
     let left_off_there = theirs(|row| {
         row.updated_at = LATER.to_owned();

@@ -11,7 +11,9 @@ use auth_domain::session::{
 };
 use auth_domain::takeover::{ChainFate, Ground, Mode, PlannedChain, PlannedToken, Reason, Takeover};
 use auth_domain::time::Timestamp;
+use diesel::dsl::exists;
 use diesel::prelude::*;
+use uuid::Uuid;
 
 use super::{BATCH, Conn, clients, sessions, users};
 use crate::error::StoreError;
@@ -35,7 +37,7 @@ pub(super) fn take(
         Some((place, *session))
     });
     match newest_known {
-        None => open(conn, chain, ground, takeover),
+        None => open(conn, chain, &tokens, ground, takeover),
         Some((place, session)) => {
             let (here, newer) = tokens.split_at(place + 1);
             let meeting = Meeting {
@@ -43,6 +45,7 @@ pub(super) fn take(
                 session,
                 here,
                 newer,
+                ground,
                 state: ground.state(chain.state, takeover.at),
             };
             meeting.follow(conn, takeover)
@@ -85,24 +88,63 @@ fn sessions_of(
     Ok(known)
 }
 
-/// Stores a chain of which nothing was known.
+/// Stores a chain's tokens of which nothing was known, as a session.
 fn open(
     conn: &mut Conn,
     chain: &PlannedChain,
+    tokens: &[&PlannedToken],
     ground: Ground,
     takeover: &Takeover,
 ) -> Result<ChainFate, StoreError> {
     let state = ground.state(chain.state, takeover.at);
-    let tokens: Vec<&PlannedToken> = chain.tokens().collect();
+    if !make_room(conn, tokens, takeover.mode)? {
+        return Ok(refused(tokens.iter().copied(), Reason::TokenIdTaken));
+    }
     if takeover.mode == Mode::Take {
         insert_session(conn, chain, state)?;
-        append(conn, chain.session_id, None, &tokens)?;
+        append(conn, chain.session_id, None, tokens)?;
     }
     Ok(ChainFate {
-        taken: count(&tokens),
+        taken: count(tokens),
         is_live: state == SessionState::Live && takeover.at < chain.head.token.expires_at,
         ..ChainFate::default()
     })
+}
+
+/// Adopts what is left of these tokens' rows: a session that was deleted leaves its history for a while, and where that
+/// was cut short for as long as a row is kept. Such a row gives way to the new one, of the same token. `false` where one
+/// is of another token, or of a session that is here: neither can come of an earlier take-over.
+fn make_room(conn: &mut Conn, tokens: &[&PlannedToken], mode: Mode) -> Result<bool, StoreError> {
+    for batch in tokens.chunks(BATCH) {
+        let ids = batch.iter().map(|planned| Id(planned.token.id.as_uuid()));
+        let left: Vec<(Id, Vec<u8>, Id)> = refresh_tokens::table
+            .filter(refresh_tokens::id.eq_any(ids.collect::<Vec<_>>()))
+            .select((
+                refresh_tokens::id,
+                refresh_tokens::jti_hash,
+                refresh_tokens::session_id,
+            ))
+            .load(conn)?;
+        if left.is_empty() {
+            continue;
+        }
+        let of_sessions = left.iter().map(|(_, _, session)| *session).collect::<Vec<_>>();
+        let with_session = session_table::table.filter(session_table::id.eq_any(of_sessions));
+        let hashes: HashMap<Uuid, &[u8]> = batch
+            .iter()
+            .map(|planned| &planned.token)
+            .map(|token| (token.id.as_uuid(), token.jti_hash.as_bytes().as_slice()))
+            .collect();
+        let is_same = |(id, hash, _): &(Id, Vec<u8>, Id)| hashes.get(&id.0) == Some(&hash.as_slice());
+        if !left.iter().all(is_same) || diesel::select(exists(with_session)).get_result(conn)? {
+            return Ok(false);
+        }
+        if mode == Mode::Take {
+            let orphans = left.into_iter().map(|(id, ..)| id).collect::<Vec<_>>();
+            diesel::delete(refresh_tokens::table.filter(refresh_tokens::id.eq_any(orphans))).execute(conn)?;
+        }
+    }
+    Ok(true)
 }
 
 fn insert_session(conn: &mut Conn, chain: &PlannedChain, state: SessionState) -> Result<(), StoreError> {
@@ -170,6 +212,8 @@ struct Meeting<'a> {
     here: &'a [&'a PlannedToken],
     /// Those after it: what became of the chain there since.
     newer: &'a [&'a PlannedToken],
+    /// What it stands on.
+    ground: Ground,
     /// The state that it should have.
     state: SessionState,
 }
@@ -192,8 +236,21 @@ impl Meeting<'_> {
                 fate.already_there = count(self.here) - 1;
                 Ok(fate)
             }
+            (SessionState::Live, _) if self.has_forked(conn, &ours.head)? => {
+                let mut fate = open(conn, self.chain, self.newer, self.ground, takeover)?;
+                fate.already_there = count(self.here);
+                Ok(fate)
+            }
             (SessionState::Live | SessionState::Revoked { .. }, _) => Ok(self.left()),
         }
+    }
+
+    /// Whether the session went on by another token of the older service, and not here: a rotation there had forked,
+    /// and this side of it was not known yet. It is a session by itself then, as it is where both come at once.
+    fn has_forked(&self, conn: &mut Conn, head: &JtiHash) -> Result<bool, StoreError> {
+        let head: &[u8] = head.as_bytes();
+        let theirs = legacy_tokens::table.find(head);
+        Ok(!self.newer.is_empty() && diesel::select(exists(theirs)).get_result(conn)?)
     }
 
     fn advance(
@@ -212,6 +269,11 @@ impl Meeting<'_> {
             }
         );
         let updated = u64::from(ends_by_itself && self.newer.is_empty());
+        if !make_room(conn, self.newer, takeover.mode)? {
+            let mut fate = refused(self.newer.iter().copied(), Reason::TokenIdTaken);
+            fate.already_there = count(self.here);
+            return Ok(fate);
+        }
         if takeover.mode == Mode::Take {
             if !self.newer.is_empty() && !self.move_head(conn, &ours.head)? {
                 return Ok(self.left());
