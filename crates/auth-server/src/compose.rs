@@ -164,7 +164,7 @@ impl Application {
         }
         let store = open_store(settings)?;
         check_store(settings, &store).await?;
-        lost_keys::check(settings, &*store.audit_log).await?;
+        lost_keys::check(settings, &*store.founding, world.clock.now()).await?;
         let keys = open_keys(settings, Arc::clone(&world.clock))?;
         let hashing = Arc::new(start_hashing(settings, &world.random)?);
         let (clients, news) = remember_clients(settings, &store, &world)?;

@@ -209,11 +209,12 @@ fn two_instances_over_one_database_with_different_keys_refuse_each_others_tokens
     let first = Installation::new().unlimited();
     let server = first.start();
     let client = Client::flutter(server.http());
-    let tokens = client.admin_tokens();
     let second = Installation::new()
         .unlimited()
         .with("AUTH_SERVICE__DB_URL", first.database_url());
+    // Before anybody has signed in; after that it would be refused.
     let other = second.start();
+    let tokens = client.admin_tokens();
     assert_refused(&Client::flutter(other.http()).refresh(&tokens.refresh));
     client.refreshed(&tokens);
 }

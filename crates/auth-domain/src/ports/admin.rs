@@ -19,6 +19,9 @@ pub trait Founding: Send + Sync {
     /// Stores the first user where there is no user at all, and the first clients where there is no client at all,
     /// each with its audit row: all in one transaction. Of several calls at once, exactly one stores each kind.
     async fn found(&self, founders: Founders) -> Result<Founded, Unavailable>;
+
+    /// Whether there is a chain that may still be used: then there must be keys that its tokens were signed by.
+    async fn has_live_chains(&self, now: Timestamp) -> Result<bool, Unavailable>;
 }
 
 /// Whom a store begins with, each with the audit row about it.

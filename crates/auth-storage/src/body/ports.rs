@@ -220,6 +220,14 @@ impl Founding for Adapter {
             .write("make the built-ins", move |conn| founding::found(conn, &founders))
             .await
     }
+
+    async fn has_live_chains(&self, now: Timestamp) -> Result<bool, Unavailable> {
+        self.engine
+            .read("look for live chains", move |conn| {
+                sessions::any_is_live(conn, now)
+            })
+            .await
+    }
 }
 
 #[async_trait]

@@ -6,6 +6,7 @@ use auth_domain::session::{
     NewSession, Opened, Revocation, RevocationReason, RevocationTarget, SessionKey, SessionView,
 };
 use auth_domain::time::Timestamp;
+use diesel::dsl::exists;
 use diesel::prelude::*;
 
 use super::{Conn, audit, client_is_active, users};
@@ -35,6 +36,14 @@ pub(super) fn find(conn: &mut Conn, key: &SessionKey) -> Result<Option<SessionVi
         .optional()?
         .map(|(row, user_is_active)| row.into_view(user_is_active))
         .transpose()
+}
+
+/// Whether any chain may still be used. Reads the table as far as the first.
+pub(super) fn any_is_live(conn: &mut Conn, now: Timestamp) -> Result<bool, StoreError> {
+    let live = sessions::table
+        .filter(sessions::revoked_at.is_null())
+        .filter(sessions::expires_at.gt(Moment(now)));
+    Ok(diesel::select(exists(live)).get_result(conn)?)
 }
 
 /// Stores a sign-in, unless its user or client has changed under it.

@@ -46,6 +46,7 @@ macro_rules! store_contract {
             a_rotation_moves_the_head,
             a_superseded_rotation_writes_nothing,
             a_revoked_chain_does_not_rotate,
+            a_live_chain_is_noticed_and_an_ended_or_expired_one_is_not,
             of_64_contenders_for_one_head_one_wins,
             a_revocation_is_stored_with_its_audit_row,
             a_second_revocation_changes_nothing_and_leaves_no_row,

@@ -253,6 +253,21 @@ pub async fn a_revoked_chain_does_not_rotate(stage: Stage) {
     assert_eq!(stage.audit_rows(), rows);
 }
 
+/// A chain counts as live until it ends, and until it expires.
+pub async fn a_live_chain_is_noticed_and_an_ended_or_expired_one_is_not(stage: Stage) {
+    let has_live = async |seconds| {
+        let found = stage.founding.has_live_chains(after(seconds)).await;
+        found.expect("the store is there")
+    };
+    assert!(!has_live(0).await);
+    let (_, _, id) = stage.signed_in().await;
+    assert!(has_live(0).await);
+    assert!(has_live(2_591_999).await);
+    assert!(!has_live(2_592_000).await);
+    stage.revoke(RevocationTarget::Session(id), 1).await;
+    assert!(!has_live(0).await);
+}
+
 /// Of 64 uses of one head at once exactly one consumes it, and the chain is in exactly that state.
 pub async fn of_64_contenders_for_one_head_one_wins(stage: Stage) {
     let (_, _, id) = stage.signed_in().await;

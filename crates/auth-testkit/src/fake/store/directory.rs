@@ -11,7 +11,7 @@ use auth_domain::ports::admin::{
     UserCreated, UserDirectory,
 };
 use auth_domain::ports::{Unavailable, UserKey};
-use auth_domain::session::{Revocation, RevocationReason, RevocationTarget};
+use auth_domain::session::{Revocation, RevocationReason, RevocationTarget, SessionState};
 use auth_domain::time::Timestamp;
 use auth_domain::user::{Login, User, UserStatus};
 
@@ -37,6 +37,13 @@ impl Founding for FakeStore {
                 }
             }
             founded
+        })
+    }
+
+    async fn has_live_chains(&self, now: Timestamp) -> Result<bool, Unavailable> {
+        self.call("look for live chains", |state| {
+            let mut sessions = state.sessions.values();
+            sessions.any(|session| session.state == SessionState::Live && session.expires_at > now)
         })
     }
 }
