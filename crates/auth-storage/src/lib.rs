@@ -119,6 +119,14 @@ pub enum OpenError {
         /// The file, or the URL without its password.
         database: String,
     },
+    /// It was to be the older service's, and is something else.
+    #[error("{database} is not the older service's database: {what}")]
+    NotLegacy {
+        /// The file, or the URL without its password.
+        database: String,
+        /// What it is, or lacks.
+        what: String,
+    },
     /// Migrations are pending, and who is connected may not make their tables.
     #[error(
         "migrations are pending, and user {user} lacks the right to CREATE in schema {schema} of {database}"

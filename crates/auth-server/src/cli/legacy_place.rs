@@ -7,7 +7,7 @@ use std::path::Path;
 
 use auth_domain::id::ClientId;
 use auth_domain::secret::ClientSecret;
-use auth_storage::DatabaseUrl;
+use auth_storage::{DatabaseUrl, OpenError};
 
 use super::failure::Failure;
 
@@ -43,9 +43,21 @@ impl LegacyPlace {
     }
 }
 
+/// The older service's database can't be used: with what to do about it where something else was named.
+pub(super) fn unusable(operation: &str, error: &OpenError) -> Failure {
+    let failure = Failure::of(operation, error);
+    match error {
+        OpenError::NotLegacy { .. } => failure.advise(
+            "Name the older service's own database, which its DB_URL names. Nothing was written; this service's own \
+             database is named by the settings.",
+        ),
+        _ => failure,
+    }
+}
+
 /// A new file of secrets, for its owner's eyes only.
 #[derive(Debug)]
-pub(super) struct SecretsFile(File);
+pub(super) struct SecretsFile(pub(super) File);
 
 impl SecretsFile {
     /// Makes the file.

@@ -9,9 +9,10 @@ use diesel::prelude::*;
 
 use super::Conn;
 use crate::error::StoreError;
+use crate::legacy::catalogue::Catalogue;
 use crate::legacy::schema::{audit_logs, oauth_clients, refresh_tokens, users};
 use crate::legacy::types::{When, Words};
-use crate::legacy::{event_object, grants, grants_text};
+use crate::legacy::{Fault, event_object, grants, grants_text};
 
 /// The older service's database, being read.
 pub(in crate::legacy) struct Source {
@@ -98,8 +99,10 @@ struct AuditRow {
 }
 
 impl Source {
-    /// A source over a connection whose transaction has begun. Finds out whether the tables are there.
-    pub(in crate::legacy) fn over(conn: Conn) -> Result<Self, StoreError> {
+    /// A source over a connection whose transaction has begun. Finds out whether the tables are there, by a query of all
+    /// columns.
+    pub(in crate::legacy) fn over(mut conn: Conn, columns: &str) -> Result<Self, Fault> {
+        Catalogue::of(diesel::sql_query(columns).load(&mut conn)?).check()?;
         let mut source = Self { conn };
         source.read_clients("", 1)?;
         source.read_users("", 1)?;
@@ -181,9 +184,10 @@ impl LegacySource for Source {
 impl Sink {
     /// A sink over a connection whose transaction has begun. Makes the tables that are missing, and finds out whether
     /// those that were there are the older service's: some of this service's own have the same names.
-    pub(in crate::legacy) fn over(mut conn: Conn, tables: &str) -> Result<Self, StoreError> {
+    pub(in crate::legacy) fn over(mut conn: Conn, columns: &str, tables: &str) -> Result<Self, Fault> {
+        Catalogue::of(diesel::sql_query(columns).load(&mut conn)?).check_what_is_there()?;
         conn.batch_execute(tables)?;
-        let Source { conn } = Source::over(conn)?;
+        let Source { conn } = Source::over(conn, columns)?;
         Ok(Self { conn })
     }
 

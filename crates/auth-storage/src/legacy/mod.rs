@@ -3,6 +3,7 @@
 //! Its tables are not ours: ids and hashes are text, times are text on one database and TIMESTAMPTZ on the other. So
 //! they have a schema and types of their own. The queries stand once, as all others do.
 
+mod catalogue;
 mod postgres;
 mod schema;
 mod sqlite;
@@ -51,10 +52,28 @@ pub fn open_sink(url: &DatabaseUrl) -> Result<Box<dyn LegacySink>, OpenError> {
     }
 }
 
-fn failed(url: &DatabaseUrl, source: StoreError) -> OpenError {
-    OpenError::Database {
-        database: url.to_string(),
-        source: Box::new(source),
+/// Why it can't be opened.
+enum Fault {
+    /// It can't be used.
+    Store(StoreError),
+    /// It is something else.
+    Stranger(String),
+}
+
+impl<E: Into<StoreError>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+fn failed(url: &DatabaseUrl, fault: Fault) -> OpenError {
+    let database = url.to_string();
+    match fault {
+        Fault::Store(source) => OpenError::Database {
+            database,
+            source: Box::new(source),
+        },
+        Fault::Stranger(what) => OpenError::NotLegacy { database, what },
     }
 }
 

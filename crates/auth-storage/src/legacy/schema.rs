@@ -1,4 +1,70 @@
-//! The older service's tables as Diesel sees them.
+//! The older service's tables as Diesel sees them, and by name, to tell them from others.
+
+/// Its tables with their columns, as they are declared below.
+pub(in crate::legacy) const COLUMNS: [(&str, &[&str]); 4] = [
+    (
+        "users",
+        &[
+            "id",
+            "username",
+            "email",
+            "password_hash",
+            "is_active",
+            "is_verified",
+            "created_at",
+            "updated_at",
+            "last_login_at",
+        ],
+    ),
+    (
+        "oauth_clients",
+        &[
+            "id",
+            "client_id",
+            "client_secret_hash",
+            "name",
+            "description",
+            "is_confidential",
+            "allowed_scopes",
+            "allowed_grant_types",
+            "access_token_lifetime",
+            "refresh_token_lifetime",
+            "is_active",
+            "created_at",
+            "updated_at",
+        ],
+    ),
+    (
+        "refresh_tokens",
+        &[
+            "id",
+            "jti_hash",
+            "user_id",
+            "client_id",
+            "scope",
+            "expires_at",
+            "revoked",
+            "revoked_at",
+            "parent_jti_hash",
+            "created_at",
+        ],
+    ),
+    (
+        "audit_logs",
+        &[
+            "id",
+            "user_id",
+            "client_id",
+            "event_type",
+            "event_data",
+            "ip_address",
+            "user_agent",
+            "success",
+            "error_message",
+            "created_at",
+        ],
+    ),
+];
 
 diesel::table! {
     use diesel::sql_types::{Bool, Nullable, Text};

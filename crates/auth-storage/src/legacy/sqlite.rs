@@ -1,8 +1,8 @@
 //! The older service's database on SQLite.
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, absolute};
 
@@ -10,6 +10,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 
 use crate::error::StoreError;
+use crate::legacy::Fault;
 
 #[path = "body.rs"]
 mod body;
@@ -18,6 +19,12 @@ mod body;
 type Conn = SqliteConnection;
 
 const TABLES: &str = include_str!("sqlite.sql");
+/// All columns of all tables.
+const COLUMNS: &str = "\
+    SELECT item.name AS table_name, info.name AS column_name \
+    FROM sqlite_schema AS item JOIN pragma_table_info(item.name) AS info WHERE item.type IN ('table', 'view')";
+/// How a database begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 /// How long to wait for a writer of the older service.
 const PATIENCE: &str = "PRAGMA busy_timeout = 10000;";
 /// Where a database's header says by which means it is written, and what stands there for the write-ahead log.
@@ -25,19 +32,23 @@ const WRITE_VERSION: usize = 18;
 const WRITE_AHEAD_LOG: u8 = 2;
 
 /// Opens it for reading. The library opens the file itself for reading only, and all queries see one moment.
-pub(super) fn open_source(path: &Path) -> Result<body::Source, StoreError> {
+pub(super) fn open_source(path: &Path) -> Result<body::Source, Fault> {
     let mut conn = connect(&uri(path, &source_mode(path)?)?)?;
     conn.batch_execute(PATIENCE)?;
     conn.batch_execute("PRAGMA query_only = ON; BEGIN;")?;
-    body::Source::over(conn)
+    body::Source::over(conn, COLUMNS)
 }
 
 /// Opens it for writing, in one transaction.
-pub(super) fn open_sink(path: &Path) -> Result<body::Sink, StoreError> {
+pub(super) fn open_sink(path: &Path) -> Result<body::Sink, Fault> {
+    // A file that has just been made is empty, and becomes a database by being written.
+    if header(path)?.is_none_or(|header| !header.starts_with(MAGIC)) && !is_empty(path)? {
+        return Err(no_database());
+    }
     let mut conn = connect(&uri(path, "rw")?)?;
     conn.batch_execute(PATIENCE)?;
     conn.batch_execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; BEGIN IMMEDIATE;")?;
-    body::Sink::over(conn, TABLES)
+    body::Sink::over(conn, COLUMNS, TABLES)
 }
 
 fn connect(uri: &str) -> Result<Conn, StoreError> {
@@ -46,12 +57,13 @@ fn connect(uri: &str) -> Result<Conn, StoreError> {
 
 /// Even who only reads a database with a write-ahead log makes the log's files where there are none. Where there are
 /// none nobody has it open, and it can be read as a file that does not change.
-fn source_mode(path: &Path) -> Result<String, StoreError> {
-    let unreadable = |error: std::io::Error| StoreError::NoConnection(error.to_string());
-    let mut header = [0_u8; WRITE_VERSION + 1];
-    let mut file = File::open(path).map_err(unreadable)?;
-    file.read_exact(&mut header)
-        .map_err(|_| StoreError::NoConnection("it is no SQLite database".to_owned()))?;
+fn source_mode(path: &Path) -> Result<String, Fault> {
+    if is_empty(path)? {
+        return Err(Fault::Stranger("it is an empty file".to_owned()));
+    }
+    let header = header(path)?
+        .filter(|header| header.starts_with(MAGIC))
+        .ok_or_else(no_database)?;
     let has_log = header.last() == Some(&WRITE_AHEAD_LOG);
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
@@ -60,6 +72,25 @@ fn source_mode(path: &Path) -> Result<String, StoreError> {
     } else {
         "ro".to_owned()
     })
+}
+
+fn is_empty(path: &Path) -> Result<bool, StoreError> {
+    Ok(fs::metadata(path).map_err(|error| unreadable(&error))?.len() == 0)
+}
+
+/// How a file begins; `None` where it is too short for a database, or a folder.
+fn header(path: &Path) -> Result<Option<[u8; WRITE_VERSION + 1]>, StoreError> {
+    let mut header = [0_u8; WRITE_VERSION + 1];
+    let mut file = File::open(path).map_err(|error| unreadable(&error))?;
+    Ok(file.read_exact(&mut header).is_ok().then_some(header))
+}
+
+fn unreadable(error: &io::Error) -> StoreError {
+    StoreError::NoConnection(error.to_string())
+}
+
+fn no_database() -> Fault {
+    Fault::Stranger("it is no SQLite database".to_owned())
 }
 
 /// The file's name as the library reads it where it takes parameters.
