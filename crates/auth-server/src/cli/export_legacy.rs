@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::desk::Desk;
 use super::failure::Failure;
-use super::import_legacy::{rejections, view};
-use super::legacy_place::{LegacyPlace, SecretsFile};
+use super::import_legacy::{rejections, tell_secrets, view};
+use super::legacy_place::{LegacyPlace, SecretsFile, unusable};
 use super::output::{Report, Table};
 use crate::compose::{self, StartError};
 use crate::settings::Settings;
@@ -24,7 +24,9 @@ use crate::system::SystemRandom;
 pub(super) const LOST: &str = "The tables are made where they are missing. All is written in one transaction, and can be repeated. Stop both services \
     first.
 What can't go back is told: passwords whose hash the older service does not know, and sessions that go on by a token of \
-    this service, whose audience and type the older service does not accept.";
+    this service, whose audience and type the older service does not accept.
+Nothing tells beforehand what would be written: try it on a copy of that database. docs/TAKEOVER.md has the way back.
+Exit codes: 0 written, whatever could not go back; 1 nothing was written; 2 the command line or a setting is wrong.";
 
 /// Where it goes.
 #[derive(Debug, Args)]
@@ -49,7 +51,7 @@ pub(super) async fn run(arguments: ExportArguments, settings: &Settings) -> Resu
     of_primary.database.replica = None;
     let desk = Desk::open(&of_primary).await?;
     let mut sink = auth_storage::legacy::open_sink(place.url())
-        .map_err(|error| Failure::of("write the older service's database", &error))?;
+        .map_err(|error| unusable("write the older service's database", &error))?;
     let mut file = arguments
         .secrets_file
         .as_deref()
@@ -70,12 +72,21 @@ pub(super) async fn run(arguments: ExportArguments, settings: &Settings) -> Resu
     )
     .await?;
     if let Some(file) = &mut file {
-        for (client, secret) in &report.secrets {
-            file.write(client, secret)
-                .map_err(|error| Failure::of("write the file of secrets", &error))?;
-        }
+        write_secrets(file, &report.secrets)?;
     }
     Ok(reported(&arguments, &place, &report))
+}
+
+/// What was written back holds: a secret that does not get into the file is told at once.
+fn write_secrets(file: &mut SecretsFile, secrets: &[(ClientId, ClientSecret)]) -> Result<(), Failure> {
+    for (place, (client, secret)) in secrets.iter().enumerate() {
+        if let Err(error) = file.write(client, secret) {
+            tell_secrets(secrets.get(place..).unwrap_or_default());
+            return Err(Failure::of("write the file of secrets", &error)
+                .advise("Everything was written back, and holds there: the secrets above, too."));
+        }
+    }
+    Ok(())
 }
 
 /// The older service knows no other hash of a secret.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::announce::{self, ClientChanges};
 use super::desk::AGENT;
 use super::failure::Failure;
-use super::legacy_place::{LegacyPlace, SecretsFile};
+use super::legacy_place::{LegacyPlace, SecretsFile, unusable};
 use super::output::{Ending, Report, Table, moment, show_progress, try_print};
 use crate::compose::{self, StartError};
 use crate::settings::{KeyPlace, Settings};
@@ -30,7 +30,8 @@ use crate::system::{SystemClock, SystemRandom};
 pub(super) const AGAIN: &str = "The older service's database is opened for reading only and never changed. The command can be repeated: what is \
     here already stays, and follows what was changed in the older service since, unless it has moved on here.
 While an SQLite file is read nobody can write to it: read a copy, or stop the older service.
-Exit codes: 0 done, whatever rows were not taken; 1 not done, also where the key is missing that the tokens need.";
+Exit codes: 0 done, whatever rows were not taken; 1 not done, also where the key is missing that the tokens need; 2 the \
+    command line or a setting is wrong. docs/TAKEOVER.md goes through all of it.";
 
 /// What is taken over.
 #[derive(Debug, Args)]
@@ -58,11 +59,12 @@ pub(super) async fn run(arguments: ImportArguments, settings: &Settings) -> Resu
     let mode = if arguments.dry_run { Mode::Look } else { Mode::Take };
     let place = LegacyPlace::parse(&arguments.from)?;
     let mut source = auth_storage::legacy::open_source(place.url())
-        .map_err(|error| Failure::of("read the older service's database", &error))?;
+        .map_err(|error| unusable("read the older service's database", &error))?;
     let (target, migrated) = open_target(settings, mode).await?;
     let mut teller = Teller {
         file: secrets_file(&arguments, mode)?,
         told: Vec::new(),
+        unwritten: Vec::new(),
     };
     let takeover = takeover(mode);
     let outcome = import(
@@ -165,6 +167,8 @@ fn secrets_file(arguments: &ImportArguments, mode: Mode) -> Result<Option<Secret
 struct Teller {
     file: Option<SecretsFile>,
     told: Vec<(ClientId, ClientSecret)>,
+    /// Those that should stand in the file, and do not.
+    unwritten: Vec<(ClientId, ClientSecret)>,
 }
 
 impl Watcher for Teller {
@@ -173,25 +177,37 @@ impl Watcher for Teller {
     }
 
     fn secret(&mut self, client_id: &ClientId, secret: &ClientSecret) -> Result<(), Unavailable> {
-        if let Some(file) = &mut self.file {
-            file.write(client_id, secret)
-                .map_err(|error| Unavailable::new("write the file of secrets", error))?;
-        }
+        // Remembered first: it holds already, and is kept nowhere else.
         self.told.push((client_id.clone(), secret.clone()));
-        Ok(())
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write(client_id, secret).map_err(|error| {
+            self.unwritten.push((client_id.clone(), secret.clone()));
+            Unavailable::new("write the file of secrets", error)
+        })
+    }
+}
+
+impl Teller {
+    /// Secrets that stand nowhere yet.
+    fn left_to_tell(&self) -> &[(ClientId, ClientSecret)] {
+        match self.file {
+            Some(_) => &self.unwritten,
+            None => &self.told,
+        }
     }
 }
 
 fn interrupted(outage: &Unavailable, teller: &Teller) -> Failure {
-    tell_secrets(teller);
+    tell_secrets(teller.left_to_tell());
     Failure::of("take the older service's data over", outage).advise(
-        "What was taken stays. Repeat the command once the cause is gone: it goes on where this one ended.",
+        "What was taken stays. Repeat the command once the cause is gone: it goes on where this one ended. It tells no \
+         secret twice: `auth-service client rotate-secret` gives a client a new one.",
     )
 }
 
 /// All rows were taken, and then the key could not be looked after.
 fn without_key(failure: Failure, kid: &Kid, teller: &Teller) -> Failure {
-    tell_secrets(teller);
+    tell_secrets(teller.left_to_tell());
     failure.advise(format!(
         "Every row was dealt with, and stays so. Repeat the command once the cause is gone: it sees to it that key {kid} \
          stays published."
@@ -199,9 +215,9 @@ fn without_key(failure: Failure, kid: &Kid, teller: &Teller) -> Failure {
 }
 
 /// What was committed stays, so its secrets hold.
-fn tell_secrets(teller: &Teller) {
-    if teller.file.is_none() && !teller.told.is_empty() {
-        let lines = secret_lines(&teller.told);
+pub(super) fn tell_secrets(secrets: &[(ClientId, ClientSecret)]) {
+    if !secrets.is_empty() {
+        let lines = secret_lines(secrets);
         let _ = try_print(&format!("New secrets, which hold already:\n{lines}"));
     }
 }
@@ -483,4 +499,31 @@ pub(super) fn view(rejection: &Rejection) -> Value {
         "row": rejection.row,
         "reason": rejection.reason.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_that_the_file_does_not_take_is_left_to_be_told() {
+        let mut teller = Teller {
+            file: Some(SecretsFile(File::open("/dev/null").unwrap())),
+            told: Vec::new(),
+            unwritten: Vec::new(),
+        };
+        for name in ["one", "two"] {
+            let client = ClientId::parse(name).unwrap();
+            let secret = ClientSecret::generate(&SystemRandom);
+            assert!(
+                teller.secret(&client, &secret).is_err(),
+                "it is open for reading only"
+            );
+            let (last, told) = teller.left_to_tell().last().unwrap();
+            assert_eq!((last, told.expose()), (&client, secret.expose()));
+        }
+        assert_eq!(teller.left_to_tell().len(), 2);
+    }
 }
