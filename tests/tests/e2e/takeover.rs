@@ -306,7 +306,8 @@ fn built_ins_that_are_here_stay_and_the_tokens_of_the_older_service_attach_to_th
     let legacy = Legacy::sqlite(&installation);
     let (url, _) = legacy.url();
     let report = answered(&installation, &["import-legacy", "--from", &url], 0);
-    assert_counts(&report, "oauth_clients", [0, 0, 2, 0]);
+    // The app's sessions lasted for ten years there.
+    assert_counts(&report, "oauth_clients", [0, 0, 1, 1]);
     // Its admin is another user than the one that the first start has made.
     assert_counts(&report, "users", [4, 0, 0, 1]);
     assert_counts(&report, "refresh_tokens", [8, 0, 0, 1]);
@@ -320,6 +321,38 @@ fn built_ins_that_are_here_stay_and_the_tokens_of_the_older_service_attach_to_th
     let token = expected["tokens"][0]["refresh_token"].as_str().unwrap();
     let answer = Client::flutter(server.http()).refresh(token);
     assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+#[test]
+fn a_client_that_was_made_here_and_differs_from_the_older_one_is_named_with_what_differs() {
+    let installation = installation();
+    take_in_the_key(&installation);
+    drop(installation.start());
+    let legacy = Legacy::sqlite(&installation);
+    let (url, _) = legacy.url();
+    let Legacy::Sqlite(old) = &legacy else { panic!() };
+    let mut connection = SqliteConnection::establish(old.to_str().unwrap()).unwrap();
+    for change in [
+        "UPDATE oauth_clients SET allowed_scopes = 'api:read', access_token_lifetime = 60 \
+         WHERE client_id = 'codelab-flutter-app'",
+        "UPDATE oauth_clients SET is_active = 0 WHERE client_id = 'codelab-internal'",
+    ] {
+        diesel::sql_query(change).execute(&mut connection).unwrap();
+    }
+    let report = answered(&installation, &["import-legacy", "--from", &url], 0);
+    assert_counts(&report, "oauth_clients", [0, 0, 0, 2]);
+    let told = report["not_taken"].to_string();
+    for what in [
+        "client codelab-flutter-app stays as it is here; what differs there: scopes, access token lifetime",
+        "client codelab-internal stays as it is here; what differs there: whether it is active",
+    ] {
+        assert!(told.contains(what), "{told}");
+    }
+    let remarks = report["remarks"].to_string();
+    assert!(
+        remarks.contains("client codelab-internal keeps the secret that it has here"),
+        "{remarks}"
+    );
 }
 
 #[test]
@@ -563,8 +596,9 @@ fn neither_database_is_taken_for_the_other() {
     let installation = installation();
     answered(&installation, &["migrate", "up"], 0);
     let own = format!("sqlite:///{}", installation.database().display());
-    answered(&installation, &["import-legacy", "--from", &own], 1);
-    answered(&installation, &["export-legacy", "--to", &own], 1);
+    let of_this_program = "it is a database of this program";
+    assert_told(&installation, &["import-legacy", "--from", &own], of_this_program);
+    assert_told(&installation, &["export-legacy", "--to", &own], of_this_program);
     let missing = format!(
         "sqlite:///{}",
         installation.directory().join("missing.db").display()
@@ -577,6 +611,72 @@ fn neither_database_is_taken_for_the_other() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(!everything_in(&output).contains("pencil"));
+}
+
+/// The command is not carried out, and says why, and what to do.
+#[track_caller]
+fn assert_told(installation: &Installation, arguments: &[&str], what: &str) {
+    let output = installation.run(arguments, "").unwrap();
+    let told = everything_in(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains(what), "{told}");
+    assert!(told.contains("Name the older service's own database"), "{told}");
+}
+
+#[test]
+fn what_is_no_database_of_the_older_service_is_told_by_what_it_is() {
+    let installation = installation();
+    answered(&installation, &["migrate", "up"], 0);
+    let file = |name: &str, content: &str| {
+        let file = installation.directory().join(name);
+        fs::write(&file, content).unwrap();
+        format!("sqlite:///{}", file.display())
+    };
+    let empty = file("empty", "");
+    let text = file("text", "These are not the rows that you are looking for.");
+    let foreign = file("foreign.db", "");
+    let path = installation.directory().join("foreign.db");
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    diesel::sql_query("CREATE TABLE users (id TEXT PRIMARY KEY, nickname TEXT)")
+        .execute(&mut connection)
+        .unwrap();
+    let before = fs::read(&path).unwrap();
+    for (url, what) in [
+        (&empty, "it is an empty file"),
+        (&text, "it is no SQLite database"),
+        (
+            &foreign,
+            "it lacks the tables oauth_clients, refresh_tokens, audit_logs",
+        ),
+    ] {
+        assert_told(&installation, &["import-legacy", "--from", url], what);
+    }
+    assert_told(
+        &installation,
+        &["export-legacy", "--to", &text],
+        "it is no SQLite database",
+    );
+    let other_columns = "it lacks the columns users.username, users.email";
+    assert_told(&installation, &["export-legacy", "--to", &foreign], other_columns);
+    assert_eq!(fs::read(&path).unwrap(), before, "nothing was written to it");
+}
+
+#[test]
+fn what_is_no_database_of_the_older_service_is_told_on_postgresql_too() {
+    let database = PostgresDatabase::new();
+    let empty = Legacy::Postgres(PostgresDatabase::new());
+    let own = Legacy::Postgres(database);
+    let (url, password) = own.url();
+    let Legacy::Postgres(database) = own else { panic!() };
+    let installation = installation().on_postgres(database).with("PGPASSWORD", &password);
+    answered(&installation, &["migrate", "up"], 0);
+    let of_this_program = "it is a database of this program";
+    assert_told(&installation, &["import-legacy", "--from", &url], of_this_program);
+    assert_told(&installation, &["export-legacy", "--to", &url], of_this_program);
+    let (url, password) = empty.url();
+    let installation = installation.with("PGPASSWORD", &password);
+    let lacks = "it lacks the tables users, oauth_clients, refresh_tokens, audit_logs";
+    assert_told(&installation, &["import-legacy", "--from", &url], lacks);
 }
 
 #[test]
@@ -707,6 +807,80 @@ fn who_was_locked_or_deleted_here_stays_so_at_the_next_take_over_and_is_named() 
     let client = Client::flutter(server.http());
     assert_refused(&client.sign_in("ivan_petrov", "Correct-Horse-1"));
     assert_refused(&client.sign_in("maria", "Pa55word!Пароль"));
+}
+
+/// A deletion that is cut short leaves the history of sessions that are gone.
+#[test]
+fn what_is_left_of_a_deleted_history_is_adopted_by_the_next_take_over_and_stops_nothing() {
+    let installation = installation();
+    take_in_the_key(&installation);
+    let legacy = Legacy::sqlite(&installation);
+    let (url, _) = legacy.url();
+    answered(&installation, &["import-legacy", "--from", &url], 0);
+    let here = installation.database();
+    let mut connection = SqliteConnection::establish(here.to_str().unwrap()).unwrap();
+    let mut tell = |sql: &str| diesel::sql_query(sql).execute(&mut connection).unwrap();
+    tell("PRAGMA foreign_keys = ON");
+    assert_eq!(tell("DELETE FROM users WHERE username IN ('maria', 'admin')"), 2);
+    // Of Maria's two tokens and the admin's one the latter's row is of another token by now.
+    let orphans = "session_id NOT IN (SELECT id FROM sessions)";
+    let last = format!("SELECT max(id) FROM refresh_tokens WHERE {orphans}");
+    assert_eq!(
+        tell(&format!(
+            "UPDATE refresh_tokens SET jti_hash = randomblob(32) WHERE id = ({last})"
+        )),
+        1
+    );
+    for arguments in [
+        &["import-legacy", "--from", &url, "--dry-run"][..],
+        &["import-legacy", "--from", &url],
+    ] {
+        let report = answered(&installation, arguments, 0);
+        assert_counts(&report, "users", [2, 0, 3, 0]);
+        assert_counts(&report, "refresh_tokens", [2, 0, 6, 1]);
+        let told = &report["not_taken"][0]["reason"];
+        assert_eq!(told, "another token of this service has the id that it would get");
+    }
+    let server = installation.start();
+    let expected = legacy.expected();
+    let of_maria = expected["tokens"][2]["refresh_token"].as_str().unwrap();
+    assert_eq!(Client::flutter(server.http()).refresh(of_maria).status, 200);
+}
+
+/// Two windows with one token: the older service did not rotate at a stroke.
+#[test]
+fn a_rotation_that_forked_between_two_take_overs_comes_to_the_same_as_in_one() {
+    let installation = installation();
+    take_in_the_key(&installation);
+    let legacy = Legacy::sqlite(&installation);
+    let (url, _) = legacy.url();
+    let Legacy::Sqlite(old) = &legacy else { panic!() };
+    let mut connection = SqliteConnection::establish(old.to_str().unwrap()).unwrap();
+    let parent = "9907ad72eb1a3bca303051d7ceeed7a44edd7d4465bcaa4ea962c512b6ab383d";
+    let mut child = |digits: &str, at: &str| {
+        let insert = format!(
+            "INSERT INTO refresh_tokens SELECT '{digits}aaaaaa-77c7-42e1-bdb6-c6fb0b90c47c', '{}', user_id, client_id, \
+             scope, expires_at, 0, NULL, jti_hash, '2026-11-22 {at}.000000' FROM refresh_tokens \
+             WHERE jti_hash = '{parent}'",
+            digits.repeat(32)
+        );
+        diesel::sql_query(insert).execute(&mut connection).unwrap();
+    };
+    child("ab", "20:00:00");
+    let report = answered(&installation, &["import-legacy", "--from", &url], 0);
+    assert_eq!(report["live_sessions"], 7);
+    child("cd", "20:00:01");
+    for arguments in [
+        &["import-legacy", "--from", &url, "--dry-run"][..],
+        &["import-legacy", "--from", &url],
+    ] {
+        let report = answered(&installation, arguments, 0);
+        assert_counts(&report, "refresh_tokens", [1, 0, 10, 0]);
+        assert_eq!(report["live_sessions"], 8);
+    }
+    let report = answered(&installation, &["import-legacy", "--from", &url], 0);
+    assert_counts(&report, "refresh_tokens", [0, 0, 11, 0]);
+    assert_eq!(report["live_sessions"], 8);
 }
 
 /// Until when the older service's key verifies, by the key directory.
