@@ -481,6 +481,20 @@ fn what_was_consumed_here_is_not_usable_there_and_who_must_sign_in_again_is_told
     let report = answered(&installation, &["export-legacy", "--to", &url], 0);
     // Maria's rotated chain, and Ivan's new sign-in.
     assert_eq!(report["sign_in_again"].as_array().unwrap().len(), 2, "{report:#}");
+    assert_eq!(
+        report["sign_in_again"]
+            .to_string()
+            .matches("\"username\":\"maria\"")
+            .count(),
+        1
+    );
+    let again = installation.run(&["export-legacy", "--to", &url], "").unwrap();
+    let told = everything_in(&again);
+    assert!(
+        told.lines()
+            .any(|line| line.starts_with("maria ") && line.ends_with(" 1")),
+        "{told}"
+    );
     assert_eq!(report["live_sessions"], 6);
     assert_eq!(
         report["without_password"],

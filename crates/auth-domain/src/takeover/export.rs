@@ -3,7 +3,7 @@
 //! What the older service can't work with is told, never guessed at: a password hash of a scheme that it does not know,
 //! and a chain that goes on by a token of this service. Whatever was consumed or ended here must be so there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::port::{HeldChain, HeldToken, Holdings, LegacySink};
 use super::{LegacyClient, LegacyTable, LegacyToken, LegacyUser, Reason, Rejection, hash, when};
@@ -48,6 +48,8 @@ pub struct ExportReport {
     pub tokens: u64,
     /// Chains that go on there.
     pub live_chains: u64,
+    /// The names of all users.
+    pub names: HashMap<UserId, String>,
     /// Users who can't sign in there: their password has a hash that the older service does not know.
     pub without_password: Vec<UserId>,
     /// Chains that go on by a token of this service: their users have to sign in again.
@@ -157,6 +159,9 @@ impl Export<'_> {
 
     fn user(&mut self, user: &User) -> Result<(), Unavailable> {
         let id = user.id.to_string();
+        self.report
+            .names
+            .insert(user.id, user.username.as_str().to_owned());
         let theirs = self.ports.sink.user(&id)?;
         let password_hash = legacy_password(user, theirs.as_ref());
         if password_hash.is_none() {

@@ -1,9 +1,10 @@
 //! `export-legacy`: the way back. Writes users, clients and chains into the older service's tables.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use auth_domain::id::ClientId;
+use auth_domain::id::{ClientId, UserId};
 use auth_domain::password::HashScheme;
 use auth_domain::ports::Random;
 use auth_domain::secret::ClientSecret;
@@ -103,16 +104,18 @@ fn reported(arguments: &ExportArguments, place: &LegacyPlace, report: &ExportRep
         report.users, report.clients, report.tokens, report.live_chains
     )];
     if !report.without_password.is_empty() {
-        let users: Vec<_> = report.without_password.iter().map(ToString::to_string).collect();
+        let mut users = Table::new(&["user", "id"]);
+        for user in &report.without_password {
+            users.row([name(report, *user), user.to_string()]);
+        }
         parts.push(format!(
-            "These users need a new password there, since the older service does not know the hash of theirs:\n{}",
-            users.join("\n")
+            "These users need a new password there, since the older service does not know the hash of theirs:\n{users}"
         ));
     }
     if !report.sign_in_again.is_empty() {
         parts.push(format!(
-            "These sessions go on by a token of this service: their users must sign in again there.\n{}",
-            unsettled(&report.sign_in_again)
+            "These users must sign in again there: sessions of theirs go on by a token of this service.\n{}",
+            unsettled(report)
         ));
     }
     if !report.not_written.is_empty() {
@@ -123,16 +126,23 @@ fn reported(arguments: &ExportArguments, place: &LegacyPlace, report: &ExportRep
     Report::new(parts.join("\n\n"), programs(arguments, place, report))
 }
 
-fn unsettled(chains: &[Unsettled]) -> String {
-    let mut table = Table::new(&["user", "client", "session"]);
-    for chain in chains {
-        table.row([
-            chain.user_id.to_string(),
-            chain.client_id.to_string(),
-            chain.session_id.to_string(),
-        ]);
+/// One line for each user, in the order of their names: the single sessions are for programs.
+fn unsettled(report: &ExportReport) -> String {
+    let mut users: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for chain in &report.sign_in_again {
+        let user = (name(report, chain.user_id), chain.user_id.to_string());
+        *users.entry(user).or_default() += 1;
+    }
+    let mut table = Table::new(&["user", "id", "sessions"]);
+    for ((name, id), sessions) in users {
+        table.row([name, id, sessions.to_string()]);
     }
     table.to_string()
+}
+
+/// A user's name; empty where the user was deleted meanwhile.
+fn name(report: &ExportReport, user: UserId) -> String {
+    report.names.get(&user).cloned().unwrap_or_default()
 }
 
 fn secrets(arguments: &ExportArguments, report: &ExportReport) -> Vec<String> {
@@ -163,7 +173,7 @@ fn secrets(arguments: &ExportArguments, report: &ExportReport) -> Vec<String> {
 }
 
 fn programs(arguments: &ExportArguments, place: &LegacyPlace, report: &ExportReport) -> Value {
-    let chain = |chain: &Unsettled| json!({ "user_id": chain.user_id, "client_id": chain.client_id, "session_id": chain.session_id });
+    let chain = |chain: &Unsettled| json!({ "user_id": chain.user_id, "username": name(report, chain.user_id), "client_id": chain.client_id, "session_id": chain.session_id });
     let secret = |(client, secret): &(ClientId, ClientSecret)| match arguments.secrets_file {
         Some(_) => json!({ "client_id": client }),
         None => json!({ "client_id": client, "client_secret": secret.expose() }),
