@@ -149,7 +149,9 @@ impl FromSql<DbJson, Pg> for Json {
         let Some((&JSONB_VERSION, text)) = value.as_bytes().split_first() else {
             return Err("JSONB of an unknown version".into());
         };
-        let document: serde_json::Value = serde_json::from_slice(text)?;
+        let mut document: serde_json::Value = serde_json::from_slice(text)?;
+        // Else the order would depend on a feature of the library, which any crate of the program may switch on.
+        document.sort_all_objects();
         Ok(Self(document.to_string()))
     }
 }

@@ -75,9 +75,9 @@ fn dump(file: &File) -> Vec<String> {
     }
     let documents = texts(file, "SELECT event_data AS line FROM audit_logs ORDER BY id");
     lines.extend(documents.iter().map(|text| {
-        let document: serde_json::Value = text.parse().expect("a document");
-        let sorted: std::collections::BTreeMap<_, _> = document.as_object().into_iter().flatten().collect();
-        format!("{sorted:?}")
+        let mut document: serde_json::Value = text.parse().expect("a document");
+        document.sort_all_objects();
+        document.to_string()
     }));
     lines
 }
