@@ -48,7 +48,8 @@ impl Shared {
 
     /// Another URL of the same database.
     pub(crate) fn another_url(&self) -> DatabaseUrl {
-        DatabaseUrl::parse(&format!("{}?connect_timeout=9", self.0.url())).expect("the server gives a good URL")
+        DatabaseUrl::parse(&format!("{}?connect_timeout=9", self.0.url()))
+            .expect("the server gives a good URL")
     }
 
     /// A connection past the store.
