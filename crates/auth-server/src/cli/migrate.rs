@@ -10,14 +10,28 @@ use super::output::{Report, Table};
 use crate::compose::StartError;
 use crate::settings::Settings;
 
+/// What the help says about when it is needed.
+pub(super) const WHEN: &str = "`serve` applies what is pending by itself, unless AUTO_MIGRATE is false: then `migrate up` is a step of the roll-out. \
+    Instances and commands that begin at once take turns. docs/POSTGRESQL.md says which rights it needs, docs/SCALING.md \
+    how instances are exchanged.";
+
 /// What to do about the schema.
 #[derive(Debug, Subcommand)]
 pub(super) enum MigrateCommand {
     /// Apply what is pending; makes the database where there is none
+    ///
+    /// An SQLite file is made with its folder; a database on a PostgreSQL server has to be there. Servers of the version
+    /// before may go on meanwhile. Exit codes: 0 done, or nothing was pending; 1 not done: what was applied before stands.
     Up,
     /// Take the last migration back, with all the data that it holds
+    ///
+    /// Stop the servers of this version first: they are not ready (503) until it is applied again. Exit codes: 0 done, or
+    /// nothing was applied; 1 not done.
     Down(Consent),
     /// List all migrations and whether they are applied, those of a later version of this program as well
+    ///
+    /// Changes nothing, and makes no file. Exit codes: 0 listed, also where some are pending, which `--json` tells a
+    /// program by "applied"; 1 the database can't be asked.
     Status,
 }
 

@@ -76,7 +76,7 @@ enum Command {
     /// Run the server
     Serve(serve::ServeArguments),
     /// Bring the database's schema up to date, or take it back
-    #[command(subcommand)]
+    #[command(subcommand, after_help = migrate::WHEN)]
     Migrate(migrate::MigrateCommand),
     /// Create, list and change users
     #[command(subcommand)]

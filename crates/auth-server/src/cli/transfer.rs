@@ -21,7 +21,11 @@ use crate::settings::Settings;
 pub(super) const PROCEDURE: &str = "Stop every server first, transfer, then start them on the target by AUTH_SERVICE__DB_URL, with the signing keys that \
     they had: those are not in the database. The source is only read. A transfer that was cut off is run again, and \
     ends what it began. docs/TRANSFER.md says more.\n\
-    One of the two databases may be left out: it is that of AUTH_SERVICE__DB_URL.";
+    One of the two databases may be left out: it is that of AUTH_SERVICE__DB_URL.\n\
+    A URL is sqlite:///path or postgresql://user@host/database; a password is in the file of --from-file or --to-file, in \
+    PGPASSWORD or in ~/.pgpass.\n\
+    Exit codes: 0 everything is on both sides; 1 not everything, or the source was changed meanwhile; 2 the command line or \
+    a setting is wrong.";
 
 /// Running it again changes nothing about this.
 const IN_THE_WAY: &str = "Rows that the target has from an earlier run are in the way: names have changed hands since, say. Empty the target \

@@ -383,6 +383,38 @@ fn a_failure_is_told_to_programs_as_they_asked() {
 }
 
 #[test]
+fn the_help_of_what_moves_databases_names_its_exit_codes_and_its_page() {
+    let desk = Desk::new();
+    let help = |command: &[&str]| {
+        let printed = desk.run(&[command, &["--help"]].concat()).succeeded().out;
+        printed.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    for command in [
+        &["transfer"] as &[&str],
+        &["import-legacy"],
+        &["export-legacy"],
+        &["migrate", "up"],
+        &["migrate", "down"],
+        &["migrate", "status"],
+    ] {
+        assert!(help(command).contains("Exit codes: 0 "), "{command:?}");
+    }
+    for (command, page) in [
+        ("transfer", "docs/TRANSFER.md"),
+        ("import-legacy", "docs/TAKEOVER.md"),
+        ("export-legacy", "docs/TAKEOVER.md"),
+        ("migrate", "docs/SCALING.md"),
+    ] {
+        assert!(help(&[command]).contains(page), "{command}");
+    }
+    let transfer = help(&["transfer"]);
+    assert!(
+        transfer.contains("postgresql://user@host/database") && transfer.contains("PGPASSWORD"),
+        "{transfer}"
+    );
+}
+
+#[test]
 fn the_help_says_what_is_needed_and_what_holds_otherwise() {
     let desk = Desk::new();
     let create = desk.run(&["client", "create", "--help"]).succeeded().out;
