@@ -21,10 +21,10 @@ use auth_storage::{DatabaseUrl, Migrations, OpenError, Store, StoreOptions};
 
 use crate::clients::{CachedClients, ClientNews};
 use crate::devices::{self, DeviceFault};
-use crate::lost_keys::{self, LostKeys};
 use crate::http::connections::ConnectionLimits;
 use crate::http::tls::{Certificates, TlsFault};
 use crate::http::{HttpSettings, PlainHttp, Services};
+use crate::lost_keys::{self, LostKeys};
 use crate::settings::{Environment, KeyPlace, Listen, Migration, Redis, Settings};
 use crate::system::{SystemClock, SystemRandom};
 use crate::telemetry;
