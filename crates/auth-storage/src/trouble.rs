@@ -176,7 +176,7 @@ mod tests {
     #[case("server does not support SSL, but SSL was required", Some(Trouble::NoTls))]
     #[case("SSL error: certificate verify failed", Some(Trouble::NotTrusted))]
     #[case(
-        "root certificate file \"/root/.postgresql/root.crt\" does not exist",
+        "root certificate file \"/var/lib/auth/root.crt\" does not exist",
         Some(Trouble::NotTrusted)
     )]
     #[case(
