@@ -1,5 +1,9 @@
 //! The versions of the schema: applied, taken back, listed.
 
+use diesel::backend::Backend;
+use diesel::migration::{Migration, MigrationSource};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+
 use crate::postgres::migrations as postgres;
 use crate::sqlite::migrations as sqlite;
 use crate::{DatabaseUrl, OpenError};
@@ -27,11 +31,11 @@ impl Migrations {
         Self { url: url.clone() }
     }
 
-    /// Applies what is pending, each in a transaction of its own, and names it in order. Of several processes that
-    /// do this at once one does it, and the others find nothing left.
+    /// Applies what is pending, all of it in one transaction, and names it in order. Of several processes that do this at
+    /// once one does it, and the others find nothing left.
     ///
     /// # Errors
-    /// Where the database can't be opened or a migration fails; those before it stand.
+    /// Where the database can't be opened or a migration fails; then nothing is applied.
     pub fn up(&self) -> Result<Vec<String>, OpenError> {
         match &self.url {
             DatabaseUrl::Sqlite(path) => sqlite::up(path),
@@ -71,6 +75,66 @@ impl Migrations {
             DatabaseUrl::Postgres(url) => postgres::later(url),
         }
     }
+}
+
+/// The migrations of one kind of database, in order.
+pub(crate) fn all<DB: Backend>(
+    embedded: &EmbeddedMigrations,
+) -> Result<Vec<Box<dyn Migration<DB>>>, BoxError> {
+    let mut all: Vec<Box<dyn Migration<DB>>> = embedded.migrations()?;
+    all.sort_by(|one, other| one.name().version().cmp(&other.name().version()));
+    Ok(all)
+}
+
+/// The versions of those.
+pub(crate) fn versions<DB: Backend>(embedded: &EmbeddedMigrations) -> Result<Vec<String>, BoxError> {
+    let all = all::<DB>(embedded)?;
+    Ok(all
+        .iter()
+        .map(|migration| migration.name().version().to_string())
+        .collect())
+}
+
+/// Applies what is pending, within a transaction of the caller's, and names it.
+pub(crate) fn bring_up<DB: Backend>(
+    conn: &mut impl MigrationHarness<DB>,
+    embedded: EmbeddedMigrations,
+) -> Result<Vec<String>, FailedMigration> {
+    let all = all::<DB>(&embedded)?;
+    let versions = conn.run_pending_migrations(embedded)?;
+    let done = all
+        .iter()
+        .filter(|migration| versions.contains(&migration.name().version()));
+    Ok(done.map(|migration| migration.name().to_string()).collect())
+}
+
+/// Takes the last one back, within a transaction of the caller's, and names it.
+pub(crate) fn take_back<DB: Backend>(
+    conn: &mut impl MigrationHarness<DB>,
+    embedded: &EmbeddedMigrations,
+) -> Result<Option<String>, FailedMigration> {
+    let Some(last) = conn.applied_migrations()?.into_iter().max() else {
+        return Ok(None);
+    };
+    let known = all::<DB>(embedded)?
+        .into_iter()
+        .find(|migration| migration.name().version() == last)
+        .ok_or_else(|| format!("migration {last} is of a later version of this program"))?;
+    conn.revert_migration(&known)?;
+    Ok(Some(known.name().to_string()))
+}
+
+/// How a database stands to each migration, by what has been applied to it.
+pub(crate) fn standing<DB: Backend>(
+    embedded: &EmbeddedMigrations,
+    applied: &[String],
+) -> Result<Vec<MigrationStatus>, BoxError> {
+    let all = all::<DB>(embedded)?;
+    let standing = all.iter().map(|migration| MigrationStatus {
+        name: migration.name().to_string(),
+        is_applied: applied.contains(&migration.name().version().to_string()),
+    });
+    Ok(standing.collect())
 }
 
 /// Those of the applied versions that are not among the known ones, in order.

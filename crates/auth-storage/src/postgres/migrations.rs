@@ -1,16 +1,15 @@
 //! The schema's versions on PostgreSQL, embedded in the program.
 
 use diesel::connection::SimpleConnection;
-use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use super::links::establish;
 use super::{Conn, database_error};
 use crate::error::StoreError;
-use crate::migrations::{BoxError, FailedMigration, unknown};
+use crate::migrations::{FailedMigration, bring_up, standing, take_back, unknown, versions};
 use crate::{MigrationStatus, OpenError, PostgresUrl, foreign};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
@@ -18,8 +17,6 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postg
 /// ever for a table that somebody uses: what waits for such a lock keeps everybody who comes after it waiting too.
 const TURN: &str =
     "SET lock_timeout = '30s'; SELECT pg_advisory_xact_lock(hashtext('codelab-auth-service'), 0);";
-
-type BoxedMigration = Box<dyn Migration<Pg>>;
 
 diesel::table! {
     /// Diesel's own record of what has been applied.
@@ -68,12 +65,7 @@ pub(crate) fn up(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
     }
     change(url, &mut conn, |conn| {
         conn.batch_execute(TURN)?;
-        let versions = conn.run_pending_migrations(MIGRATIONS)?;
-        let all = all()?;
-        let done = all
-            .iter()
-            .filter(|migration| versions.contains(&migration.name().version()));
-        Ok(done.map(|migration| migration.name().to_string()).collect())
+        bring_up::<Pg>(conn, MIGRATIONS)
     })
 }
 
@@ -82,36 +74,19 @@ pub(crate) fn down(url: &PostgresUrl) -> Result<Option<String>, OpenError> {
     let mut conn = connect_to_own(url)?;
     change(url, &mut conn, |conn| {
         conn.batch_execute(TURN)?;
-        let Some(last) = conn.applied_migrations()?.into_iter().max() else {
-            return Ok(None);
-        };
-        let known = all()?
-            .into_iter()
-            .find(|migration| migration.name().version() == last)
-            .ok_or_else(|| format!("migration {last} is of a later version of this program"))?;
-        conn.revert_migration(&known)?;
-        Ok(Some(known.name().to_string()))
+        take_back::<Pg>(conn, &MIGRATIONS)
     })
 }
 
 /// Every migration of this program, and whether it has been applied.
 pub(crate) fn status(url: &PostgresUrl) -> Result<Vec<MigrationStatus>, OpenError> {
     let applied = applied_at(url)?;
-    let all = all().map_err(|error| database_error(url, error))?;
-    let standing = all.iter().map(|migration| MigrationStatus {
-        name: migration.name().to_string(),
-        is_applied: applied.contains(&migration.name().version().to_string()),
-    });
-    Ok(standing.collect())
+    standing::<Pg>(&MIGRATIONS, &applied).map_err(|error| database_error(url, error))
 }
 
 /// What has been applied and is of a later version of this program.
 pub(crate) fn later(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
-    let all = all().map_err(|error| database_error(url, error))?;
-    let known: Vec<_> = all
-        .iter()
-        .map(|migration| migration.name().version().to_string())
-        .collect();
+    let known = versions::<Pg>(&MIGRATIONS).map_err(|error| database_error(url, error))?;
     Ok(unknown(applied_at(url)?, &known))
 }
 
@@ -122,10 +97,8 @@ fn applied_at(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
 /// Whether migrations of this program have not been applied yet.
 pub(super) fn are_pending(conn: &mut Conn) -> Result<bool, StoreError> {
     let applied = applied(conn)?;
-    let all = all().map_err(|error| StoreError::NoConnection(error.to_string()))?;
-    Ok(all
-        .iter()
-        .any(|migration| !applied.contains(&migration.name().version().to_string())))
+    let known = versions::<Pg>(&MIGRATIONS).map_err(|error| StoreError::NoConnection(error.to_string()))?;
+    Ok(known.iter().any(|version| !applied.contains(version)))
 }
 
 /// The versions applied so far. Changes nothing, unlike the harness's own question, which makes the record's table.
@@ -137,12 +110,6 @@ pub(crate) fn applied(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
     Ok(__diesel_schema_migrations::table
         .select(__diesel_schema_migrations::version)
         .load(conn)?)
-}
-
-fn all() -> Result<Vec<BoxedMigration>, BoxError> {
-    let mut all: Vec<BoxedMigration> = MIGRATIONS.migrations()?;
-    all.sort_by(|one, other| one.name().version().cmp(&other.name().version()));
-    Ok(all)
 }
 
 /// Changes the schema in one transaction, which PostgreSQL can take back as a whole.

@@ -3,21 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use diesel::migration::{Migration, MigrationSource, MigrationVersion};
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::{Conn, connect, database_error, file_name, prepare_file};
 use crate::error::StoreError;
-use crate::migrations::{BoxError, FailedMigration, unknown};
-use crate::{MigrationStatus, OpenError, foreign};
+use crate::migrations::{BoxError, FailedMigration, bring_up, standing, take_back, unknown};
+use crate::{MigrationStatus, OpenError, foreign, migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 /// How long a migration waits for a writer of another process.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-
-type BoxedMigration = Box<dyn Migration<Sqlite>>;
 
 diesel::table! {
     /// Diesel's own record of what has been applied.
@@ -37,12 +34,7 @@ diesel::table! {
 pub(crate) fn up(path: &Path) -> Result<Vec<String>, OpenError> {
     let mut conn = connect_for_changes(path)?;
     let applied = conn.exclusive_transaction(|conn| -> Result<Vec<String>, FailedMigration> {
-        let versions = conn.run_pending_migrations(MIGRATIONS)?;
-        let all = all()?;
-        let done = all
-            .iter()
-            .filter(|migration| versions.contains(&migration.name().version()));
-        Ok(done.map(|migration| migration.name().to_string()).collect())
+        bring_up::<Sqlite>(conn, MIGRATIONS)
     });
     applied.map_err(|error| database_error(path, error.0))
 }
@@ -51,15 +43,7 @@ pub(crate) fn up(path: &Path) -> Result<Vec<String>, OpenError> {
 pub(crate) fn down(path: &Path) -> Result<Option<String>, OpenError> {
     let mut conn = connect_for_changes(path)?;
     let undone = conn.exclusive_transaction(|conn| -> Result<Option<String>, FailedMigration> {
-        let Some(last) = conn.applied_migrations()?.into_iter().max() else {
-            return Ok(None);
-        };
-        let known = all()?
-            .into_iter()
-            .find(|migration| migration.name().version() == last)
-            .ok_or_else(|| format!("migration {last} is of a later version of this program"))?;
-        conn.revert_migration(&known)?;
-        Ok(Some(known.name().to_string()))
+        take_back::<Sqlite>(conn, &MIGRATIONS)
     });
     undone.map_err(|error| database_error(path, error.0))
 }
@@ -67,12 +51,7 @@ pub(crate) fn down(path: &Path) -> Result<Option<String>, OpenError> {
 /// Every migration of this program, and whether it has been applied.
 pub(crate) fn status(path: &Path) -> Result<Vec<MigrationStatus>, OpenError> {
     let applied = applied_in(path)?;
-    let all = all().map_err(|error| database_error(path, error))?;
-    let standing = all.iter().map(|migration| MigrationStatus {
-        name: migration.name().to_string(),
-        is_applied: applied.contains(&migration.name().version().to_string()),
-    });
-    Ok(standing.collect())
+    standing::<Sqlite>(&MIGRATIONS, &applied).map_err(|error| database_error(path, error))
 }
 
 /// What has been applied and is of a later version of this program.
@@ -95,19 +74,15 @@ fn applied_in(path: &Path) -> Result<Vec<String>, OpenError> {
 
 /// The versions that this program knows.
 pub(super) fn versions() -> Result<Vec<String>, BoxError> {
-    let all = all()?;
-    Ok(all
-        .iter()
-        .map(|migration| migration.name().version().to_string())
-        .collect())
+    migrations::versions::<Sqlite>(&MIGRATIONS)
 }
 
 /// Applies those of these versions to a database that has none, and no others.
 pub(super) fn apply(conn: &mut Conn, versions: &[String]) -> Result<(), BoxError> {
     // Makes the record's table.
     conn.applied_migrations()?;
-    for migration in all()? {
-        if versions.contains(&version(&migration).to_string()) {
+    for migration in migrations::all::<Sqlite>(&MIGRATIONS)? {
+        if versions.contains(&migration.name().version().to_string()) {
             conn.run_migration(&migration)?;
         }
     }
@@ -117,10 +92,8 @@ pub(super) fn apply(conn: &mut Conn, versions: &[String]) -> Result<(), BoxError
 /// Whether migrations of this program have not been applied yet.
 pub(super) fn are_pending(conn: &mut Conn) -> Result<bool, StoreError> {
     let applied = applied(conn)?;
-    let all = all().map_err(|error| StoreError::NoConnection(error.to_string()))?;
-    Ok(all
-        .iter()
-        .any(|migration| !applied.contains(&migration.name().version().to_string())))
+    let known = versions().map_err(|error| StoreError::NoConnection(error.to_string()))?;
+    Ok(known.iter().any(|version| !applied.contains(version)))
 }
 
 /// The versions applied so far. Changes nothing, unlike the harness's own question, which makes the record's table.
@@ -135,16 +108,6 @@ pub(crate) fn applied(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
     Ok(__diesel_schema_migrations::table
         .select(__diesel_schema_migrations::version)
         .load(conn)?)
-}
-
-fn all() -> Result<Vec<BoxedMigration>, BoxError> {
-    let mut all: Vec<BoxedMigration> = MIGRATIONS.migrations()?;
-    all.sort_by(|one, other| version(one).cmp(&version(other)));
-    Ok(all)
-}
-
-fn version(migration: &BoxedMigration) -> MigrationVersion<'_> {
-    migration.name().version()
 }
 
 fn connect_for_changes(path: &Path) -> Result<Conn, OpenError> {
