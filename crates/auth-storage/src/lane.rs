@@ -9,6 +9,7 @@ use auth_domain::ports::Unavailable;
 use tokio::sync::oneshot;
 
 use crate::error::StoreError;
+use crate::tally::Tally;
 
 /// The threads behind a lane.
 #[derive(Debug, Clone, Copy)]
@@ -27,24 +28,39 @@ pub(crate) struct Crew {
 pub(crate) struct Lane<J> {
     entrance: Mutex<Option<SyncSender<J>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    tally: Arc<Tally>,
 }
 
 impl<J> Lane<J> {
-    /// A lane into threads that end when its entrance is closed and nothing waits any more.
-    pub(crate) fn new(entrance: SyncSender<J>, threads: Vec<JoinHandle<()>>) -> Self {
+    /// A lane into threads that end when its entrance is closed and nothing waits any more. They tell the tally of each
+    /// job that they take.
+    pub(crate) fn new(entrance: SyncSender<J>, threads: Vec<JoinHandle<()>>, tally: Arc<Tally>) -> Self {
         Self {
             entrance: Mutex::new(Some(entrance)),
             threads: Mutex::new(threads),
+            tally,
         }
+    }
+
+    /// What is counted of it.
+    pub(crate) const fn tally(&self) -> &Arc<Tally> {
+        &self.tally
     }
 
     /// Queues a job, or says at once why not.
     pub(crate) fn submit(&self, job: J) -> Result<(), StoreError> {
         let entrance = lock(&self.entrance);
         let entrance = entrance.as_ref().ok_or(StoreError::Closed)?;
-        entrance.try_send(job).map_err(|refused| match refused {
-            TrySendError::Full(_) => StoreError::Overloaded,
-            TrySendError::Disconnected(_) => StoreError::Closed,
+        self.tally.comes();
+        entrance.try_send(job).map_err(|refused| {
+            self.tally.go(1);
+            match refused {
+                TrySendError::Full(_) => {
+                    self.tally.refuse();
+                    StoreError::Overloaded
+                }
+                TrySendError::Disconnected(_) => StoreError::Closed,
+            }
         })
     }
 
@@ -64,16 +80,19 @@ impl<J: Send + 'static> Lane<J> {
     /// else: what they hold, connections and the places for answers, is dropped while it unwinds.
     pub(crate) fn staffed(
         crew: Crew,
+        tally: Arc<Tally>,
         work: impl Fn(Vec<J>) + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
         let (entrance, waiting) = sync_channel(crew.queue);
         let (waiting, work) = (Arc::new(Mutex::new(waiting)), Arc::new(work));
         let hire = |_| {
             let (waiting, work) = (Arc::clone(&waiting), Arc::clone(&work));
+            let tally = Arc::clone(&tally);
             thread::Builder::new()
                 .name(crew.name.to_owned())
                 .spawn(move || {
                     while let Some(jobs) = next(&waiting, crew.batch) {
+                        tally.go(jobs.len());
                         if catch_unwind(AssertUnwindSafe(|| work(jobs))).is_err() {
                             tracing::error!(thread = crew.name, "work for the database has panicked");
                         }
@@ -82,7 +101,7 @@ impl<J: Send + 'static> Lane<J> {
                 .map_err(|error| StoreError::NoConnection(error.to_string()))
         };
         let threads = (0..crew.threads.max(1)).map(hire).collect::<Result<_, _>>()?;
-        Ok(Self::new(entrance, threads))
+        Ok(Self::new(entrance, threads, tally))
     }
 }
 
@@ -120,13 +139,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tally::Pool;
 
     #[test]
     fn past_the_bound_of_the_queue_a_job_is_refused_at_once() {
         let (entrance, waiting) = sync_channel(1);
-        let lane = Lane::new(entrance, Vec::new());
+        let lane = Lane::new(entrance, Vec::new(), Arc::default());
         lane.submit("one").unwrap();
         assert!(matches!(lane.submit("two"), Err(StoreError::Overloaded)));
+        let figures = lane.tally().figures(Pool::Reads, 1);
+        assert_eq!((figures.waiting, figures.refused), (1, 1));
         assert_eq!(waiting.recv(), Ok("one"));
         lane.submit("three").unwrap();
     }
@@ -136,7 +158,7 @@ mod tests {
         let (entrance, waiting) = sync_channel(1);
         let (done, seen) = sync_channel(1);
         let thread = thread::spawn(move || waiting.into_iter().for_each(|job| done.send(job).unwrap()));
-        let lane = Lane::new(entrance, vec![thread]);
+        let lane = Lane::new(entrance, vec![thread], Arc::default());
         lane.submit("one").unwrap();
         lane.close();
         assert_eq!(seen.recv(), Ok("one"));

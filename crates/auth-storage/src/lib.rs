@@ -25,6 +25,7 @@ mod rows;
 mod schema;
 mod sqlite;
 pub mod transfer;
+mod tally;
 mod trouble;
 mod types;
 mod url;
@@ -33,6 +34,7 @@ pub use backup::{BackupError, Contents, Overwrite, Progress, Restored, backup, r
 pub use migrations::{MigrationStatus, Migrations};
 pub use trouble::Trouble;
 pub use url::{DatabaseUrl, PostgresUrl, UrlFault};
+pub use tally::{Groups, Pool, PoolFigures};
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +182,22 @@ enum Engine {
 impl Store {
     /// Finishes what is queued and closes every connection; whatever is asked of the ports afterwards is
     /// unavailable. Blocks until that is done. The last copy to be dropped, ports included, does the same.
+    /// What its connections are doing, pool by pool.
+    pub fn figures(&self) -> Vec<PoolFigures> {
+        match &self.engine {
+            Engine::Sqlite(engine) => engine.figures(),
+            Engine::Postgres(engine) => engine.figures(),
+        }
+    }
+
+    /// Asks the replica for a sign of life; `None` where there is none. As late as any query where it is silent.
+    pub async fn is_replica_up(&self) -> Option<bool> {
+        match &self.engine {
+            Engine::Sqlite(_) => None,
+            Engine::Postgres(engine) => engine.is_replica_up().await,
+        }
+    }
+
     pub fn shutdown(&self) {
         match &self.engine {
             Engine::Sqlite(engine) => engine.shutdown(),

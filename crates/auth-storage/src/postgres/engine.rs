@@ -20,6 +20,7 @@ use super::work::{Attempt, Deadline, Job, Prompt, again, ask, promptly, transact
 use super::{Conn, database_error};
 use crate::error::StoreError;
 use crate::lane::{Crew, Lane, settle};
+use crate::tally::{Pool, PoolFigures, Tally};
 use crate::{OpenError, PostgresUrl, StoreOptions};
 
 /// So many threads wait for what somebody else holds.
@@ -37,6 +38,24 @@ pub(crate) struct Engine {
     /// Where queries go that may lag behind.
     replica: Option<Lane<Job>>,
     patience: Duration,
+    connections: Connections,
+}
+
+/// How many connections each lane has at a time.
+#[derive(Debug, Clone, Copy)]
+struct Connections {
+    reading: u32,
+    writing: u32,
+}
+
+impl Connections {
+    fn of(options: StoreOptions) -> Self {
+        let reading = options.connections.div_ceil(2);
+        Self {
+            reading,
+            writing: (options.connections - reading).max(1),
+        }
+    }
 }
 
 /// Opens a database; finds out whether it can be reached.
@@ -45,12 +64,12 @@ pub(crate) fn open(
     replica: Option<&PostgresUrl>,
     options: StoreOptions,
 ) -> Result<Engine, OpenError> {
-    let reading = options.connections.div_ceil(2);
+    let reading = Connections::of(options).reading;
     let plain = Links::new(url, reading + PATIENT, Locks::WaitedFor, options);
     let mut link = plain.take().map_err(|error| database_error(url, error))?;
     check_encoding(link.conn()).map_err(|error| database_error(url, error))?;
     drop(link);
-    start(url, &plain, replica, options).map_err(|error| database_error(url, error))
+    start(url, plain, replica, options).map_err(|error| database_error(url, error))
 }
 
 /// Refuses a database that can't keep every text: a stranger's user name would look like an outage.
@@ -73,33 +92,34 @@ struct Encoding {
 
 fn start(
     url: &PostgresUrl,
-    plain: &Links,
+    plain: Links,
     replica: Option<&PostgresUrl>,
     options: StoreOptions,
 ) -> Result<Engine, StoreError> {
-    let reading = options.connections.div_ceil(2);
-    let writing = (options.connections - reading).max(1);
+    let connections = Connections::of(options);
+    let Connections { reading, writing } = connections;
     let prompt = Links::new(url, writing + rotations::THREADS, Locks::Shunned, options);
-    let patient = Arc::new(lane("store-patient", plain, PATIENT, options)?);
+    let patient = Arc::new(lane("store-patient", plain.shared(), PATIENT, options)?);
     let replica = replica
         .map(|url| {
             let links = Links::new(url, reading, Locks::WaitedFor, options);
-            lane("store-replica", &links, reading, options)
+            lane("store-replica", links, reading, options)
         })
         .transpose()?;
     Ok(Engine {
         reads: lane("store-reader", plain, reading, options)?,
-        writes: lane("store-writer", &prompt, writing, options)?,
-        rotations: Rotations::start(prompt, Arc::clone(&patient), options)?,
+        rotations: Rotations::start(prompt.shared(), Arc::clone(&patient), options)?,
+        writes: lane("store-writer", prompt, writing, options)?,
         patient,
         replica,
         patience: options.patience,
+        connections,
     })
 }
 
 fn lane(
     name: &'static str,
-    links: &Links,
+    links: Links,
     threads: u32,
     options: StoreOptions,
 ) -> Result<Lane<Job>, StoreError> {
@@ -109,8 +129,8 @@ fn lane(
         queue: options.queue,
         batch: 1,
     };
-    let links = links.clone();
-    Lane::staffed(crew, move |jobs: Vec<Job>| {
+    let tally = Arc::clone(links.tally());
+    Lane::staffed(crew, tally, move |jobs: Vec<Job>| {
         for job in jobs {
             job(&links);
         }
@@ -230,6 +250,38 @@ impl Engine {
             .unwrap_or_else(|_| Err(StoreError::Silent.in_operation(what)))
     }
 
+    /// Whether the replica gives a sign of life; `None` where there is none.
+    pub(crate) async fn is_replica_up(&self) -> Option<bool> {
+        let replica = self.replica.as_ref()?;
+        let asked = self.query(replica, "probe the replica", |conn| {
+            Ok(conn.batch_execute("SELECT 1")?)
+        });
+        Some(asked.await.is_ok())
+    }
+
+    /// What the connections are doing. The lanes that shun locks share theirs, and so do those that wait for them.
+    pub(crate) fn figures(&self) -> Vec<PoolFigures> {
+        let Connections { reading, writing } = self.connections;
+        let (reads, patient) = (self.reads.tally(), self.patient.tally());
+        let (writes, rotations) = (self.writes.tally(), self.rotations.tally());
+        let owner = |tally: &Tally, other, pool, max: u32| PoolFigures {
+            idle: Some(tally.idle(other)),
+            ..tally.figures(pool, max.into())
+        };
+        let mut figures = vec![
+            owner(reads, Some(patient), Pool::Reads, reading),
+            owner(writes, Some(rotations), Pool::Writes, writing),
+            PoolFigures {
+                groups: Some(rotations.groups()),
+                ..rotations.figures(Pool::Rotations, rotations::THREADS.into())
+            },
+            patient.figures(Pool::Patient, PATIENT.into()),
+        ];
+        let replica = self.replica.as_ref();
+        figures.extend(replica.map(|replica| owner(replica.tally(), None, Pool::Replica, reading)));
+        figures
+    }
+
     /// Finishes what is queued, and closes every connection.
     pub(crate) fn shutdown(&self) {
         self.rotations.close();
@@ -244,6 +296,8 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use auth_testkit::server::Database;
 
     use super::*;
@@ -290,6 +344,72 @@ mod tests {
         }
         let seen = database.tell("SELECT string_agg(n::text, ' ') FROM numbers");
         assert_eq!(seen.unwrap().trim(), "2 2");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_figures_tell_what_the_connections_of_each_lane_do() {
+        let database = Database::new();
+        let Ok(DatabaseUrl::Postgres(url)) = DatabaseUrl::parse(&database.url()) else {
+            panic!("a PostgreSQL URL");
+        };
+        let engine = Arc::new(open(&url, Some(&url), StoreOptions::default()).unwrap());
+        assert_eq!(engine.is_replica_up().await, Some(true));
+        let (begun, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let asked = {
+            let (engine, begun, go) = (Arc::clone(&engine), Arc::clone(&begun), Arc::clone(&go));
+            let meet = move |_: &mut Conn| {
+                begun.wait();
+                go.wait();
+                Ok(())
+            };
+            tokio::spawn(async move { engine.administer("wait", meet).await })
+        };
+        begun.wait();
+        let seen = |engine: &Engine| -> Vec<_> {
+            let figures = engine.figures().into_iter();
+            figures
+                .map(|figures| (figures.pool, figures.max, figures.busy, figures.idle.is_some()))
+                .collect()
+        };
+        let pools = |patient| {
+            [
+                (Pool::Reads, 4, 0, true),
+                (Pool::Writes, 4, 0, true),
+                (Pool::Rotations, 2, 0, false),
+                (Pool::Patient, 2, patient, false),
+                (Pool::Replica, 4, 0, true),
+            ]
+        };
+        assert_eq!(seen(&engine), pools(1));
+        go.wait();
+        asked.await.unwrap().unwrap();
+        while seen(&engine) != pools(0) {
+            tokio::task::yield_now().await;
+        }
+        let open: u64 = engine.figures().iter().filter_map(|figures| figures.idle).sum();
+        let listed = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = '{}'",
+            crate::postgres::links::APPLICATION
+        );
+        assert_eq!(database.tell(&listed).unwrap().trim(), open.to_string());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_replica_that_is_gone_is_not_up() {
+        let database = Database::new();
+        let urls = [
+            database.url(),
+            "postgresql://u@127.0.0.1:1/db?connect_timeout=1".to_owned(),
+        ];
+        let [primary, replica] = urls.map(|url| match DatabaseUrl::parse(&url) {
+            Ok(DatabaseUrl::Postgres(url)) => url,
+            _ => panic!("a PostgreSQL URL"),
+        });
+        let engine = open(&primary, Some(&replica), StoreOptions::default()).unwrap();
+        assert_eq!(engine.is_replica_up().await, Some(false));
+        let figures = engine.figures();
+        let replica = figures.last().map(|figures| (figures.pool, figures.timeouts));
+        assert_eq!(replica, Some((Pool::Replica, 1)));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ use r2d2::{HandleError, ManageConnection, Pool, PooledConnection};
 
 use super::Conn;
 use crate::error::StoreError;
+use crate::tally::{Busy, Doorkeeper, Tally};
 use crate::{PostgresUrl, StoreOptions};
 
 /// How long a request waits for a connection. While the server is away attempts go on beside the requests, at most
@@ -45,6 +46,8 @@ pub(super) struct Links {
     /// The server could not be reached when it was last tried: nobody else need wait to hear the same.
     is_away: Arc<AtomicBool>,
     trouble: Arc<Trouble>,
+    /// Of whoever takes them.
+    tally: Arc<Tally>,
 }
 
 /// Why there are no connections, for whoever asks and, once each, for the log.
@@ -111,7 +114,10 @@ enum NoLink {
 }
 
 /// A connection out of the pool, which goes back to it.
-pub(super) struct Link(PooledConnection<Maker>);
+pub(super) struct Link {
+    pooled: PooledConnection<Maker>,
+    _busy: Busy,
+}
 
 impl Links {
     /// A pool that makes its connections as they are wanted; none is made here.
@@ -125,6 +131,7 @@ impl Links {
             server: url.to_string(),
             cause: Mutex::default(),
         });
+        let tally = Arc::<Tally>::default();
         let pool = Pool::builder()
             .max_size(connections.max(1))
             .min_idle(Some(0))
@@ -132,11 +139,26 @@ impl Links {
             .test_on_check_out(true)
             .connection_timeout(PATIENCE)
             .error_handler(Box::new(Listener(Arc::clone(&trouble))))
+            .event_handler(Box::new(Doorkeeper(Arc::clone(&tally))))
             .build_unchecked(maker);
         Self {
             pool,
             is_away: Arc::default(),
             trouble,
+            tally,
+        }
+    }
+
+    /// What is counted of whoever takes connections by this, and of those that are open.
+    pub(super) const fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// The same pool for somebody who is counted apart.
+    pub(super) fn shared(&self) -> Self {
+        Self {
+            tally: Arc::default(),
+            ..self.clone()
         }
     }
 
@@ -153,9 +175,13 @@ impl Links {
         match taken {
             Ok(link) => {
                 self.trouble.ends();
-                Ok(Link(link))
+                Ok(Link {
+                    pooled: link,
+                    _busy: self.tally.busy(),
+                })
             }
             Err(error) => {
+                self.tally.time_out(1);
                 let cause = self.trouble.cause().unwrap_or_else(|| error.to_string());
                 Err(StoreError::NoConnection(cause))
             }
@@ -166,13 +192,13 @@ impl Links {
 impl Link {
     /// The connection.
     pub(super) fn conn(&mut self) -> &mut Conn {
-        &mut self.0.conn
+        &mut self.pooled.conn
     }
 
     /// Throws this connection away, and with it all that were made before: what ended this one, a restart say, has
     /// ended them as well, and they would be handed out one by one.
     pub(super) fn discard(mut self) {
-        self.0.is_broken = true;
+        self.pooled.is_broken = true;
     }
 }
 

@@ -16,6 +16,7 @@ use super::work::{Attempt, Deadline, Job, again};
 use crate::StoreOptions;
 use crate::error::StoreError;
 use crate::lane::{Crew, Lane};
+use crate::tally::Tally;
 
 /// The most rotations in one statement.
 const MAX_TURNS: usize = 256;
@@ -69,12 +70,18 @@ impl Rotations {
             queue: options.queue,
             batch: MAX_TURNS,
         };
-        Lane::staffed(crew, move |turns| rotate(&links, turns, &patient)).map(Self)
+        let tally = Arc::clone(links.tally());
+        Lane::staffed(crew, tally, move |turns| rotate(&links, turns, &patient)).map(Self)
     }
 
     /// Queues a turn, or says at once why not.
     pub(super) fn submit(&self, turn: Turn) -> Result<(), StoreError> {
         self.0.submit(turn)
+    }
+
+    /// What is counted of them.
+    pub(super) const fn tally(&self) -> &Arc<Tally> {
+        self.0.tally()
     }
 
     /// Lets nothing more in, and waits until what is in is done.
@@ -86,6 +93,7 @@ impl Rotations {
 /// Carries turns out together, and sends those that must wait for somebody to where waiting disturbs nobody.
 fn rotate(links: &Links, turns: Vec<Turn>, patient: &Lane<Job>) {
     let (late, turns): (Vec<_>, Vec<_>) = turns.into_iter().partition(|turn| turn.deadline.has_come());
+    links.tally().time_out(late.len());
     for turn in late {
         turn.answer(Err(StoreError::Late));
     }
@@ -94,6 +102,8 @@ fn rotate(links: &Links, turns: Vec<Turn>, patient: &Lane<Job>) {
         Ok(outcomes) => outcomes,
         Err(error) => return fail(turns, &error),
     };
+    let placed = outcomes.iter().filter(|took| matches!(took, Took::Place));
+    links.tally().commit(placed.count());
     for (turn, took) in turns.into_iter().zip(outcomes) {
         match took {
             Took::Place => turn.answer(Ok(Rotated::Rotated)),

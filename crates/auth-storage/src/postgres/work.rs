@@ -50,6 +50,7 @@ where
     let (reply, outcome) = oneshot::channel();
     let job: Job = Box::new(move |links| {
         let done = if deadline.has_come() {
+            links.tally().time_out(1);
             Err(StoreError::Late)
         } else {
             work(links)

@@ -58,7 +58,7 @@ pub(super) fn start(file: &str, options: StoreOptions, log: Arc<LogState>) -> Re
         .name("store-checkpointer".to_owned())
         .spawn(move || work(&mut conn, &end, &log))
         .map_err(|error| StoreError::NoConnection(error.to_string()))?;
-    Ok(Lane::new(entrance, vec![thread]))
+    Ok(Lane::new(entrance, vec![thread], Arc::default()))
 }
 
 fn work(conn: &mut Conn, end: &Receiver<()>, log: &LogState) {

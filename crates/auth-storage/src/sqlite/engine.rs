@@ -14,6 +14,7 @@ use super::writer::{self, Command, Job};
 use super::{Conn, database_error, file_name, prepare_file, rotation};
 use crate::error::StoreError;
 use crate::lane::{Lane, settle};
+use crate::tally::{Pool, PoolFigures};
 use crate::{OpenError, StoreOptions, foreign};
 
 /// An open database.
@@ -21,6 +22,7 @@ pub(crate) struct Engine {
     readers: Lane<Query>,
     writer: Lane<Box<dyn Command>>,
     checkpointer: Lane<()>,
+    connections: u32,
 }
 
 /// Opens a database.
@@ -37,6 +39,7 @@ fn start(file: &str, options: StoreOptions) -> Result<Engine, StoreError> {
         writer: writer::start(file, options, Arc::clone(&log))?,
         checkpointer: checkpointer::start(file, options, log)?,
         readers: readers::start(file, options)?,
+        connections: options.readers.max(1),
     })
 }
 
@@ -96,6 +99,22 @@ impl Engine {
             .await
     }
 
+    /// What the connections are doing.
+    pub(crate) fn figures(&self) -> Vec<PoolFigures> {
+        let (reads, writes) = (self.readers.tally(), self.writer.tally());
+        vec![
+            PoolFigures {
+                idle: Some(reads.idle(None)),
+                ..reads.figures(Pool::Reads, self.connections.into())
+            },
+            PoolFigures {
+                idle: Some(writes.idle(None)),
+                groups: Some(writes.groups()),
+                ..writes.figures(Pool::Writes, 1)
+            },
+        ]
+    }
+
     /// Finishes what is queued, and closes every connection.
     pub(crate) fn shutdown(&self) {
         self.writer.close();
@@ -106,9 +125,73 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use tempfile::TempDir;
 
     use super::*;
+    use crate::tally::Groups;
+
+    /// How many jobs are waiting and how many connections are busy, of a pool.
+    fn seen(engine: &Engine, pool: Pool) -> (u64, u64, Option<u64>) {
+        let figures = engine.figures();
+        let figures = figures.iter().find(|figures| figures.pool == pool).unwrap();
+        (figures.waiting, figures.busy, figures.idle)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_figures_tell_what_waits_and_what_is_done() {
+        let folder = TempDir::new().unwrap();
+        let options = StoreOptions {
+            readers: 1,
+            ..StoreOptions::default()
+        };
+        let engine = Arc::new(open(&folder.path().join("new.db"), options).unwrap());
+        let (begun, go) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let meet = {
+            let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
+            move |_: &mut Conn| {
+                begun.wait();
+                go.wait();
+                Ok(())
+            }
+        };
+        for pool in [Pool::Reads, Pool::Writes] {
+            assert_eq!(seen(&engine, pool), (0, 0, Some(1)));
+            let ask = |work| {
+                let engine = Arc::clone(&engine);
+                tokio::spawn(async move {
+                    match pool {
+                        Pool::Reads => engine.read("read", work).await,
+                        _ => engine.write("write", work).await,
+                    }
+                })
+            };
+            let first = ask(meet.clone());
+            begun.wait();
+            assert_eq!(seen(&engine, pool), (0, 1, Some(0)));
+            let second = ask(meet.clone());
+            while seen(&engine, pool).0 == 0 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(seen(&engine, pool), (1, 1, Some(0)));
+            go.wait();
+            begun.wait();
+            go.wait();
+            first.await.unwrap().unwrap();
+            second.await.unwrap().unwrap();
+            while seen(&engine, pool).1 > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let figures = engine.figures();
+        let groups: Vec<_> = figures.iter().map(|figures| figures.groups).collect();
+        let done = Groups {
+            commits: 2,
+            writes: 2,
+        };
+        assert_eq!(groups, [None, Some(done)]);
+    }
 
     fn panicking(_: &mut Conn) -> Result<(), StoreError> {
         panic!("as the test asks");

@@ -2,6 +2,8 @@
 //!
 //! Threads of our own and not the runtime's: those have no bound that means anything to a database.
 
+use std::sync::Arc;
+
 use diesel::connection::SimpleConnection;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error as PoolError, Pool};
 
@@ -9,6 +11,7 @@ use super::Conn;
 use crate::StoreOptions;
 use crate::error::StoreError;
 use crate::lane::{Crew, Lane};
+use crate::tally::{Doorkeeper, Tally};
 
 /// A query with the place where its answer goes.
 pub(super) type Query = Box<dyn FnOnce(Result<&mut Conn, StoreError>) + Send>;
@@ -33,12 +36,14 @@ impl CustomizeConnection<Conn, PoolError> for ReadOnly {
 /// Starts the readers.
 pub(super) fn start(file: &str, options: StoreOptions) -> Result<Lane<Query>, StoreError> {
     let readers = options.readers.max(1);
+    let tally = Arc::<Tally>::default();
     let connections = Pool::builder()
         .max_size(readers)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_on_check_out(false)
         .connection_timeout(options.busy_timeout)
+        .event_handler(Box::new(Doorkeeper(Arc::clone(&tally))))
         .connection_customizer(Box::new(ReadOnly {
             busy_timeout_millis: options.busy_timeout.as_millis(),
         }))
@@ -50,16 +55,22 @@ pub(super) fn start(file: &str, options: StoreOptions) -> Result<Lane<Query>, St
         queue: options.queue,
         batch: 1,
     };
-    Lane::staffed(crew, move |queries| {
+    Lane::staffed(crew, Arc::clone(&tally), move |queries| {
         for query in queries {
-            answer(&connections, query);
+            answer(&connections, &tally, query);
         }
     })
 }
 
-fn answer(connections: &Connections, query: Query) {
+fn answer(connections: &Connections, tally: &Arc<Tally>, query: Query) {
     match connections.get() {
-        Ok(mut conn) => query(Ok(&mut conn)),
-        Err(error) => query(Err(StoreError::NoConnection(error.to_string()))),
+        Ok(mut conn) => {
+            let _busy = tally.busy();
+            query(Ok(&mut conn));
+        }
+        Err(error) => {
+            tally.time_out(1);
+            query(Err(StoreError::NoConnection(error.to_string())));
+        }
     }
 }

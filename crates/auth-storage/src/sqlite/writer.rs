@@ -19,6 +19,7 @@ use super::{Conn, connect};
 use crate::StoreOptions;
 use crate::error::StoreError;
 use crate::lane::Lane;
+use crate::tally::Tally;
 
 /// The least time from one commit to the next. A fast disk would otherwise make groups of one under load, each with
 /// the price of a transaction and a sync; so they grow with the load, and nobody waits longer than this for it.
@@ -105,6 +106,7 @@ struct Writer {
     /// None after a failure: whatever state it left is not worth trusting.
     conn: Option<Conn>,
     log: Arc<LogState>,
+    tally: Arc<Tally>,
 }
 
 /// Starts the writer.
@@ -113,19 +115,22 @@ pub(super) fn start(
     options: StoreOptions,
     log: Arc<LogState>,
 ) -> Result<Lane<Box<dyn Command>>, StoreError> {
+    let tally = Arc::<Tally>::default();
     let mut writer = Writer {
         file: file.to_owned(),
         options,
         conn: None,
         log,
+        tally: Arc::clone(&tally),
     };
     writer.connection()?;
+    tally.set_open(true);
     let (entrance, waiting) = sync_channel(options.queue);
     let thread = thread::Builder::new()
         .name("store-writer".to_owned())
         .spawn(move || writer.work(&waiting))
         .map_err(|error| StoreError::NoConnection(error.to_string()))?;
-    Ok(Lane::new(entrance, vec![thread]))
+    Ok(Lane::new(entrance, vec![thread], tally))
 }
 
 impl Writer {
@@ -134,9 +139,14 @@ impl Writer {
         while let Ok(first) = waiting.recv() {
             wait_until(next_commit);
             let rest = waiting.try_iter().take(MAX_GROUP - 1);
-            self.run(std::iter::once(first).chain(rest).collect());
+            let group: Vec<_> = std::iter::once(first).chain(rest).collect();
+            self.tally.go(group.len());
+            let busy = self.tally.busy();
+            self.run(group);
             next_commit = Instant::now() + PACE;
             self.shorten_log();
+            drop(busy);
+            self.tally.set_open(self.conn.is_some());
         }
     }
 
@@ -150,6 +160,7 @@ impl Writer {
                 commands = late.len(),
                 "writes have waited for too long and are not begun"
             );
+            self.tally.time_out(late.len());
             answer(late, Err("it has waited for too long"));
         }
         // Whatever a panic left half done goes with the connection.
@@ -168,6 +179,7 @@ impl Writer {
         let conn = self.connection()?;
         conn.immediate_transaction(|conn| group.iter_mut().try_for_each(|command| command.run(conn)))?;
         self.log.note_commit();
+        self.tally.commit(group.len());
         Ok(())
     }
 
@@ -242,6 +254,7 @@ mod tests {
             options: StoreOptions::default(),
             conn: None,
             log: Arc::default(),
+            tally: Arc::default(),
         };
         let schema = "CREATE TABLE numbers (n INTEGER PRIMARY KEY);\
              CREATE TABLE children (n INTEGER REFERENCES numbers (n) DEFERRABLE INITIALLY DEFERRED);";
