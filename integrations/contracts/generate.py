@@ -50,7 +50,8 @@ def compact(value: object) -> bytes:
 
 def private_key(name: str) -> rsa.RSAPrivateKey:
     key = serialization.load_pem_private_key((HERE / "keys" / f"{name}.pem").read_bytes(), password=None)
-    assert isinstance(key, rsa.RSAPrivateKey)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise TypeError(f"{name}.pem is no RSA key")
     return key
 
 
@@ -140,7 +141,9 @@ def accepted() -> list[dict[str, object]]:
         ("further claims are passed over", good(roles=["admin"], sid="s"), TOLD),
         (
             "keys that a header names are passed over",
-            signed(header(jku="https://evil.example/keys", jwk=jwk("stranger"), x5u="https://evil.example"), GOOD_CLAIMS),
+            signed(
+                header(jku="https://evil.example/keys", jwk=jwk("stranger"), x5u="https://evil.example"), GOOD_CLAIMS
+            ),
             TOLD,
         ),
     ]
@@ -229,7 +232,8 @@ def document() -> dict[str, object]:
     refused = refused_for_form() + refused_for_signature() + refused_for_claims()
     cases = accepted() + [{"name": name, "token": token, "refused": why} for name, token, why in refused]
     names = [case["name"] for case in cases]
-    assert len(names) == len(set(names)), "a name is there twice"
+    if len(names) != len(set(names)):
+        raise ValueError("a name is there twice")
     return {
         "about": "Written by generate.py; README.md says what it means.",
         "now": NOW,
@@ -245,5 +249,7 @@ def text() -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--check"]:
-        sys.exit(0 if (HERE / "validation.json").read_text() == text() else "validation.json is not what generate.py writes")
+        sys.exit(
+            0 if (HERE / "validation.json").read_text() == text() else "validation.json is not what generate.py writes"
+        )
     (HERE / "validation.json").write_text(text())

@@ -1,0 +1,57 @@
+"""integrations/contracts/validation.json, case by case."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from codelab_auth import KeysUnavailable, TokenRefused, TokenVerifier
+from codelab_auth.keys import parse
+
+CONTRACTS = pathlib.Path(__file__).parents[2] / "contracts"
+DOCUMENT = json.loads((CONTRACTS / "validation.json").read_text())
+CASES = DOCUMENT["cases"]
+
+
+class FixedKeys:
+    """A key set that never changes."""
+
+    def __init__(self, document):
+        self._keys = parse(document)
+
+    async def find(self, kid):
+        return self._keys.get(kid)
+
+
+def verifier():
+    return TokenVerifier(FixedKeys(DOCUMENT["key_set"]), clock=lambda: DOCUMENT["now"], **DOCUMENT["policy"])
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+async def test_a_token_gets_the_verdict_of_the_contract(case):
+    if "accepted" in case:
+        identity = await verifier().verify(case["token"])
+        told = {"sub": identity.user_id, "scope": identity.scope, "client_id": identity.client_id}
+        assert told == case["accepted"]
+    else:
+        with pytest.raises(TokenRefused) as refused:
+            await verifier().verify(case["token"])
+        assert refused.value.refusal == case["refused"]
+
+
+def test_the_contract_is_what_its_generator_writes():
+    ran = subprocess.run(
+        [sys.executable, CONTRACTS / "generate.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+async def test_without_keys_nobody_is_judged():
+    class NoKeys:
+        async def find(self, kid):
+            raise KeysUnavailable
+
+    with pytest.raises(KeysUnavailable):
+        await TokenVerifier(NoKeys(), issuer="https://auth.example.org").verify(CASES[0]["token"])
