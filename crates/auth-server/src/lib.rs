@@ -13,6 +13,7 @@ pub mod http;
 mod lost_keys;
 pub mod renewal;
 pub mod settings;
+pub mod supervisor;
 pub mod system;
 pub mod telemetry;
 pub mod throttle;

@@ -18,6 +18,7 @@ use crate::housekeeping::Housekeeper;
 use crate::http::tls::Certificates;
 use crate::renewal::Renewal;
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
+use crate::supervisor::{self, Progress};
 use crate::system::{SystemClock, leave_no_core_dump, raise_open_files_limit};
 use crate::{http, telemetry};
 
@@ -113,9 +114,11 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     let certificates = certificates.map(|certificates| (certificates, reload));
     let background = start_background(settings, &application, certificates);
     tracing::info!(event_type = "started", address = %address, version = env!("CARGO_PKG_VERSION"), "serving");
+    supervisor::tell(Progress::Ready);
     let handle = server.handle();
     spawn(async move {
         stop.received().await;
+        supervisor::tell(Progress::Stopping);
         handle.stop(true).await;
     });
     let ended = server.await;
