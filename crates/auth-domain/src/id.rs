@@ -88,7 +88,9 @@ macro_rules! uuid_id {
 
             /// A new id whose bytes sort by the time it was made (UUID version 7, RFC 9562 section 5.7).
             pub fn generate(random: &dyn Random, now: Timestamp) -> Self {
-                Self(time_ordered_uuid(random, now))
+                let mut tail = [0_u8; 10];
+                random.fill(&mut tail);
+                Self(time_ordered_uuid(now, &tail))
             }
         }
 
@@ -121,15 +123,13 @@ impl RowId {
     /// A bound that no id is below that was made in this moment's millisecond or later, and every id that was made
     /// before it is.
     pub fn first_of(at: Timestamp) -> Self {
-        Self(uuid::Builder::from_unix_timestamp_millis(unix_millis(at), &[0; 10]).into_uuid())
+        Self(time_ordered_uuid(at, &[0; 10]))
     }
 }
 
-/// A new UUID version 7 (RFC 9562 section 5.7).
-fn time_ordered_uuid(random: &dyn Random, now: Timestamp) -> Uuid {
-    let mut tail = [0_u8; 10];
-    random.fill(&mut tail);
-    uuid::Builder::from_unix_timestamp_millis(unix_millis(now), &tail).into_uuid()
+/// A UUID version 7 (RFC 9562 section 5.7) of this moment and these bits.
+pub(crate) fn time_ordered_uuid(at: Timestamp, tail: &[u8; 10]) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(unix_millis(at), tail).into_uuid()
 }
 
 /// What of a moment fits the 48 bits that RFC 9562 gives it: the years 1970 to 10889.

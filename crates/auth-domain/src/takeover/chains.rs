@@ -226,37 +226,39 @@ impl<'a> Forest<'a> {
         self.nodes = kept;
     }
 
+    /// Tokens that no other hangs on.
+    fn leaves(&self) -> Vec<usize> {
+        let inner: HashSet<usize> = self.nodes.iter().filter_map(|node| node.parent).collect();
+        (0..self.nodes.len())
+            .filter(|place| !inner.contains(place))
+            .collect()
+    }
+
+    /// What still has a child when every leaf has been plucked, and whatever became a leaf by that.
     fn in_circles(&self) -> HashSet<usize> {
-        let mut in_circle = HashSet::new();
-        let mut walked = vec![false; self.nodes.len()];
-        for start in 0..self.nodes.len() {
-            let mut path = Vec::new();
-            let mut steps = HashMap::new();
-            let mut next = Some(start);
-            while let Some(place) = next {
-                if let Some(since) = steps.get(&place) {
-                    in_circle.extend(path.iter().skip(*since).copied());
-                    break;
+        let mut children: HashMap<usize, usize> = HashMap::new();
+        for parent in self.nodes.iter().filter_map(|node| node.parent) {
+            *children.entry(parent).or_default() += 1;
+        }
+        let mut leaves = self.leaves();
+        while let Some(leaf) = leaves.pop() {
+            if let Some(parent) = self.parent(leaf)
+                && let Some(count) = children.get_mut(&parent)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    children.remove(&parent);
+                    leaves.push(parent);
                 }
-                match walked.get_mut(place) {
-                    Some(seen) if !*seen => *seen = true,
-                    Some(_) | None => break,
-                }
-                steps.insert(place, path.len());
-                path.push(place);
-                next = self.parent(place);
             }
         }
-        in_circle
+        children.into_keys().collect()
     }
 
     /// One chain for each leaf. Where a tree has several, its trunk belongs to the newest that is still live: whoever
     /// presents a token of the trunk ends that one.
     fn into_chains(self, terms: ChainTerms, plan: &mut Planned<PlannedChain>) {
-        let inner: HashSet<usize> = self.nodes.iter().filter_map(|node| node.parent).collect();
-        let mut leaves: Vec<usize> = (0..self.nodes.len())
-            .filter(|place| !inner.contains(place))
-            .collect();
+        let mut leaves = self.leaves();
         leaves.sort_by_key(|place| {
             let rank = self.nodes.get(*place).map(|node| {
                 let is_live =
@@ -390,7 +392,7 @@ fn parse_hash(text: &str) -> Option<JtiHash> {
     }
     for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
         let (high, low) = (digits.first().copied()?, digits.last().copied()?);
-        *byte = digit(high)? << 4 | digit(low)?;
+        *byte = digit(high)? * 16 + digit(low)?;
     }
     Some(JtiHash::from_bytes(bytes))
 }

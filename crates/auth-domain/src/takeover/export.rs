@@ -5,6 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
+use base64::{Engine as _, alphabet};
+
 use super::port::{HeldChain, HeldToken, Holdings, LegacySink};
 use super::{LegacyClient, LegacyTable, LegacyToken, LegacyUser, Reason, Rejection, hash, when};
 use crate::client::{Client, ClientStatus};
@@ -247,19 +250,11 @@ fn legacy_password(ours: &User, theirs: Option<&LegacyUser>) -> Option<PasswordH
 
 /// A hash of bcrypt that no password has, as nobody has computed it: the older service fails on a text that is none.
 fn unusable_hash(random: &dyn Random) -> PasswordHash {
-    const DIGITS: &[u8; 64] = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut bytes = [0_u8; 53];
-    random.fill(&mut bytes);
-    let digits = bytes.iter().enumerate().map(|(place, byte)| {
-        // The last digit of the salt holds two bits, the last of the digest four.
-        let bits = match place {
-            21 => byte & 0b11_0000,
-            52 => byte & 0b11_1100,
-            _ => byte & 0b11_1111,
-        };
-        DIGITS.get(usize::from(bits)).copied().map_or('.', char::from)
-    });
-    PasswordHash::new(format!("$2b$12${}", digits.collect::<String>()))
+    const DIGITS: GeneralPurpose = GeneralPurpose::new(&alphabet::BCRYPT, NO_PAD);
+    let (mut salt, mut digest) = ([0_u8; 16], [0_u8; 23]);
+    random.fill(&mut salt);
+    random.fill(&mut digest);
+    PasswordHash::new(format!("$2b$12${}{}", DIGITS.encode(salt), DIGITS.encode(digest)))
 }
 
 fn time(column: &'static str, at: Timestamp) -> Result<String, Reason> {

@@ -30,6 +30,7 @@ pub use port::{
 pub use trail::plan_trail;
 pub use users::{plan_users, reconcile_user};
 
+use crate::id::time_ordered_uuid;
 use crate::time::Timestamp;
 
 /// Rows of one table, judged: each is in one of the two.
@@ -81,10 +82,7 @@ fn derived_uuid(at: Timestamp, purpose: &[u8], seed: &[u8]) -> Uuid {
     for (to, from) in tail.iter_mut().zip(digest) {
         *to = from;
     }
-    let millis = u64::try_from(at.as_micros() / 1_000)
-        .unwrap_or(0)
-        .min((1 << 48) - 1);
-    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+    time_ordered_uuid(at, &tail)
 }
 
 /// No database but SQLite keeps a NUL in a text.

@@ -538,10 +538,12 @@ fn a_tree_with_several_leaves_is_a_session_for_each_and_the_trunk_belongs_to_the
     assert_eq!(live.collect::<Vec<_>>(), [true, true, false]);
 }
 
-#[test]
-fn an_expired_leaf_gets_no_trunk_while_another_lives() {
+#[rstest]
+#[case::hours_ago("2026-11-22 20:00:00")]
+#[case::right_now(NOW)]
+fn an_expired_leaf_gets_no_trunk_while_another_lives(#[case] expiry: &str) {
     let expired = LegacyToken {
-        expires_at: "2026-11-22 20:00:00".to_owned(),
+        expires_at: expiry.to_owned(),
         ..token("z", Some("a"))
     };
     let planned = chains(&[token("a", None), token("b", Some("a")), expired]);

@@ -168,6 +168,17 @@ impl Tables {
         }
         self
     }
+
+    /// Another head for a user's only chain: its last token was given twice.
+    fn with_twin_head(mut self, user: &str) -> Self {
+        let owner = build::user_id(user).to_string();
+        let is_head = |row: &&LegacyToken| row.user_id == owner && !row.revoked;
+        let mut twin = self.tokens.values().find(is_head).unwrap().clone();
+        twin.id = build::uuid("twin").to_string();
+        twin.jti_hash = "f".repeat(64);
+        self.tokens.insert((owner, twin.id.clone()), twin);
+        self
+    }
 }
 
 #[derive(Default)]
@@ -285,6 +296,23 @@ async fn what_is_new_is_counted_and_its_secrets_are_told() {
     assert_eq!(secrets, ["backend"]);
     assert_eq!(report.live_until, when::parse(LATER));
     assert!(report.remarks.iter().all(|remark| remark.contains("implicit")));
+}
+
+#[tokio::test]
+async fn a_branch_is_counted_where_it_was_taken() {
+    let mut source = Tables::default()
+        .with_client("app", false)
+        .with_user("ivan")
+        .with_chain("ivan", "app", 3)
+        .with_twin_head("ivan");
+    let (report, _) = imported(&mut source, &EmptyTarget).await;
+    assert_eq!((report.live_chains, report.branches), (2, 1));
+    let ledger = Ledger {
+        fate: Fate::Taken,
+        chains: Mutex::default(),
+    };
+    let (report, _) = imported(&mut source, &ledger).await;
+    assert_eq!(report.branches, 0, "it was here before");
 }
 
 #[tokio::test]
