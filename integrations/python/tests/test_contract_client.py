@@ -1,7 +1,6 @@
 """integrations/contracts/client.json, scenario by scenario."""
 
 import json
-import pathlib
 from dataclasses import asdict
 from urllib.parse import parse_qsl
 
@@ -19,8 +18,8 @@ from codelab_auth import (
     Unavailable,
     WrongCredentials,
 )
+from contracts import SCENARIOS
 
-SCENARIOS = json.loads((pathlib.Path(__file__).parents[2] / "contracts" / "client.json").read_text())["scenarios"]
 ERRORS = {
     WrongCredentials: "wrong_credentials",
     TooManyAttempts: "too_many_attempts",

@@ -1,28 +1,14 @@
 """integrations/contracts/validation.json, case by case."""
 
-import json
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
 from codelab_auth import KeysUnavailable, TokenRefused, TokenVerifier
-from codelab_auth.keys import parse
+from contracts import DOCUMENT, FOLDER, FixedKeys
 
-CONTRACTS = pathlib.Path(__file__).parents[2] / "contracts"
-DOCUMENT = json.loads((CONTRACTS / "validation.json").read_text())
 CASES = DOCUMENT["cases"]
-
-
-class FixedKeys:
-    """A key set that never changes."""
-
-    def __init__(self, document):
-        self._keys = parse(document)
-
-    async def find(self, kid):
-        return self._keys.get(kid)
 
 
 def verifier():
@@ -43,7 +29,7 @@ async def test_a_token_gets_the_verdict_of_the_contract(case):
 
 def test_the_contract_is_what_its_generator_writes():
     ran = subprocess.run(
-        [sys.executable, CONTRACTS / "generate.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, FOLDER / "generate.py", "--check"], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
 

@@ -107,6 +107,8 @@ class KeySetCache:
         self._keys: dict[str, Any] = {}
         self._fetched_at: float | None = None
         self._attempted_at: float | None = None
+        #: When an unknown key last caused a request: the ones that age causes don't count.
+        self._asked_for_unknown_at: float | None = None
         self._fetching: asyncio.Task[bool] | None = None
 
     async def find(self, kid: str) -> Any | None:
@@ -116,22 +118,27 @@ class KeySetCache:
         """
         if not self._is_usable():
             self._metrics.key_looked_up(False)
-            await self._fetch_unless_just_tried(RETRY_INTERVAL)
+            if self._fetching is not None or self._is_past(self._attempted_at, RETRY_INTERVAL):
+                await self._fetched()
             if not self._is_usable():
                 raise KeysUnavailable(f"no key set could be had from {self._url}")
             return self._keys.get(kid)
         key = self._keys.get(kid)
         self._metrics.key_looked_up(key is not None)
         if key is not None:
-            if self._age() >= self._lifetime:
-                self._begin_unless_just_tried(self._refetch_interval)
+            if self._age() >= self._lifetime and self._is_past(self._attempted_at, self._refetch_interval):
+                self._begin()
             return key
-        await self._fetch_unless_just_tried(self._refetch_interval)
+        if self._fetching is None and self._is_past(self._asked_for_unknown_at, self._refetch_interval):
+            self._asked_for_unknown_at = self._clock()
+            self._begin()
+        if self._fetching is not None:
+            await self._fetched()
         return self._keys.get(kid)
 
     async def prefetch(self) -> bool:
         """Fetches the key set now, as an application may at its start; tells whether that went well."""
-        return await asyncio.shield(self._begin())
+        return await self._fetched()
 
     async def aclose(self) -> None:
         """Ends a request that is under way."""
@@ -145,17 +152,12 @@ class KeySetCache:
     def _is_usable(self) -> bool:
         return self._age() < self._max_staleness
 
-    async def _fetch_unless_just_tried(self, interval: float) -> None:
-        task = self._begin_unless_just_tried(interval)
-        if task is not None:
-            # Whoever waits may hang up; the request is everybody's.
-            await asyncio.shield(task)
+    def _is_past(self, when: float | None, interval: float) -> bool:
+        return when is None or self._clock() - when >= interval
 
-    def _begin_unless_just_tried(self, interval: float) -> asyncio.Task[bool] | None:
-        if self._fetching is not None:
-            return self._fetching
-        just_tried = self._attempted_at is not None and self._clock() - self._attempted_at < interval
-        return None if just_tried else self._begin()
+    async def _fetched(self) -> bool:
+        # Whoever waits may hang up; the request is everybody's.
+        return await asyncio.shield(self._begin())
 
     def _begin(self) -> asyncio.Task[bool]:
         if self._fetching is None:
