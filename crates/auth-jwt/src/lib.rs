@@ -15,6 +15,6 @@ mod store;
 
 pub use error::{BoxError, KeyError};
 pub use kid::{Kid, KidFault};
-pub use ring::{KeyRing, KeySource};
+pub use ring::{KeyFigures, KeyRing, KeySource};
 pub use rsa::{KeyBits, KeyBitsFault, RsaKey, RsaKeyFault};
 pub use store::{DirectorySettings, ImportAs, KeyDescription, KeyStore, PUBLICATION_MARGIN, Withdrawn};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use auth_domain::claims::{AccessClaims, RefreshClaims, SignedPair, TokenPairClaims};
-use auth_domain::key::{KeyState, KeyTimes};
+use auth_domain::key::{self, KeyState, KeyTimes};
 use auth_domain::ports::{Clock, Genuine, KeySet, TokenSigner, Unavailable};
 use auth_domain::secret::Token;
 use auth_domain::time::{Seconds, Timestamp};
@@ -63,6 +63,21 @@ struct Ring {
     raising: Mutex<()>,
     /// The last look at the directory that an unknown key has caused.
     look: Mutex<Option<Look>>,
+}
+
+/// What the keys are doing, for whoever watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyFigures {
+    /// How many are published and do not sign yet.
+    pub published: usize,
+    /// How many sign: one, or none where the clock is before the first.
+    pub active: usize,
+    /// How many only verify.
+    pub retiring: usize,
+    /// Since when the active one has been signing; `None` for a given pair, which has no times.
+    pub active_since: Option<Timestamp>,
+    /// When the active one hands over to the next; `None` where keys are not rotated by themselves.
+    pub active_until: Option<Timestamp>,
 }
 
 /// A look at the directory.
@@ -140,6 +155,39 @@ impl KeyRing {
     /// The directory behind the ring, for administration; `None` where one key pair was given.
     pub fn store(&self) -> Option<&KeyStore> {
         self.ring.store.as_ref()
+    }
+
+    /// What the keys are doing now. Waits while the directory is being read.
+    pub fn figures(&self) -> KeyFigures {
+        let now = self.ring.clock.now();
+        let held: Vec<KeyTimes> = self
+            .ring
+            .holdings()
+            .keys
+            .iter()
+            .map(HeldKey::current_times)
+            .collect();
+        let states = key::states(&held, now);
+        let count = |wanted| states.iter().filter(|state| **state == wanted).count();
+        let active = key::active_index(&held, now).and_then(|index| held.get(index));
+        let store = self.ring.store.as_ref();
+        let since = store.and(active).map(|times| times.activates_at);
+        let interval = store.and_then(KeyStore::rotation_interval);
+        // One that is published already takes over, wherever it comes from.
+        let next = held
+            .iter()
+            .map(|times| times.activates_at)
+            .filter(|at| *at > now)
+            .min();
+        KeyFigures {
+            published: count(KeyState::Published),
+            active: count(KeyState::Active),
+            retiring: count(KeyState::Retiring),
+            active_since: since,
+            active_until: interval
+                .zip(since)
+                .map(|(interval, since)| next.unwrap_or(since.plus(interval))),
+        }
     }
 
     /// To be called every few seconds, where blocking is allowed: follows what other instances and the operator

@@ -73,7 +73,7 @@ pub(crate) struct HeldKey {
 }
 
 impl HeldKey {
-    fn current_times(&self) -> KeyTimes {
+    pub(crate) fn current_times(&self) -> KeyTimes {
         let noted = Timestamp::from_micros(self.key.signed_until.load(Ordering::Acquire));
         KeyTimes {
             signed_until: self.times.signed_until.max(noted),

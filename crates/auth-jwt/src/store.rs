@@ -293,6 +293,11 @@ impl KeyStore {
         Ok(files)
     }
 
+    /// How long a key signs before the next one does, where keys are rotated without an operator.
+    pub(crate) const fn rotation_interval(&self) -> Option<Seconds> {
+        self.settings.rotation_interval
+    }
+
     /// Publishes the next key where the interval says so.
     pub(crate) fn rotate_if_due(&self, now: Timestamp) -> Result<Option<KeyDescription>, KeyError> {
         let Some(interval) = self.settings.rotation_interval else {

@@ -50,6 +50,8 @@ pub enum StartFault {
 pub struct HashingFigures {
     /// Accepted, and neither computed nor dropped nor given up yet: waiting or being computed.
     pub pending: u64,
+    /// As many as can be pending: those being computed, and those that wait.
+    pub pending_max: u64,
     /// Verifications and new hashes computed.
     pub computed: u64,
     /// Dropped before they were computed, because nobody waited for them any more.
@@ -68,6 +70,7 @@ pub struct HashingPool {
     tally: Arc<Tally>,
     deadline: Duration,
     retry_after: Seconds,
+    pending_max: u64,
 }
 
 #[derive(Default)]
@@ -123,6 +126,8 @@ impl HashingPool {
             tally: Arc::new(Tally::default()),
             deadline: settings.deadline,
             retry_after: settings.retry_after,
+            pending_max: u64::try_from(settings.threads.get().saturating_add(settings.queue))
+                .unwrap_or(u64::MAX),
         };
         for number in 1..=settings.threads.get() {
             let worker = Worker {
@@ -154,6 +159,7 @@ impl HashingPool {
             dropped,
             late,
             refused: self.tally.refused.load(Ordering::Acquire),
+            pending_max: self.pending_max,
         }
     }
 

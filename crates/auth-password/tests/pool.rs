@@ -112,6 +112,7 @@ async fn a_full_pool_answers_at_once_and_computes_nothing() {
         gated.pool.figures(),
         HashingFigures {
             pending: 3,
+            pending_max: 3,
             refused: 3,
             ..HashingFigures::default()
         }
@@ -167,6 +168,7 @@ async fn a_job_that_nobody_waits_for_is_not_computed() {
     assert_eq!(
         gated.pool.figures(),
         HashingFigures {
+            pending_max: 4,
             computed: 1,
             dropped: 3,
             ..HashingFigures::default()
@@ -192,6 +194,7 @@ async fn who_has_waited_too_long_is_turned_away_and_nothing_is_computed_for_them
         gated.pool.figures(),
         HashingFigures {
             pending: 1,
+            pending_max: 5,
             late: 3,
             ..HashingFigures::default()
         }

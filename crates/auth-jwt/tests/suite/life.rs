@@ -6,7 +6,9 @@ use std::sync::Arc;
 use auth_domain::key::KeyState;
 use auth_domain::ports::{Clock as _, Genuine, TokenSigner as _};
 use auth_domain::time::{Seconds, Timestamp};
-use auth_jwt::{DirectorySettings, ImportAs, KeyBits, KeyError, KeyRing, KeySource, KeyStore, RsaKey};
+use auth_jwt::{
+    DirectorySettings, ImportAs, KeyBits, KeyError, KeyFigures, KeyRing, KeySource, KeyStore, RsaKey,
+};
 use auth_testkit::MockClock;
 use auth_testkit::clock::START;
 use auth_testkit::contract::signer as contract;
@@ -56,6 +58,49 @@ fn rotating_ring(path: &std::path::Path, clock: &MockClock) -> KeyRing {
         ..settings(path)
     };
     KeyRing::open(KeySource::Directory(settings), Arc::new(clock.clone())).expect("in order")
+}
+
+#[test]
+fn the_figures_tell_states_and_when_the_active_key_began_and_ends() {
+    let (own, clock) = (directory(), MockClock::default());
+    let ring = rotating_ring(own.path(), &clock);
+    let first = KeyFigures {
+        published: 0,
+        active: 1,
+        retiring: 0,
+        active_since: Some(START),
+        active_until: Some(START.plus(DAY)),
+    };
+    assert_eq!(ring.figures(), first);
+
+    clock.advance(Seconds::new(100));
+    store(own.path(), clock.now())
+        .rotate(clock.now())
+        .expect("a key can be made");
+    ring.refresh().expect("the directory is in order");
+    let handover = clock.now().plus(LEAD);
+    let announced = KeyFigures {
+        published: 1,
+        active_until: Some(handover),
+        ..first
+    };
+    assert_eq!(ring.figures(), announced, "by hand, and before its time");
+
+    // The first has signed nothing, so nothing needs it any more.
+    clock.advance(LEAD);
+    let after = KeyFigures {
+        active_since: Some(handover),
+        active_until: Some(handover.plus(DAY)),
+        ..first
+    };
+    assert_eq!(ring.figures(), after);
+}
+
+#[test]
+fn without_an_interval_the_figures_know_no_end() {
+    let (own, clock) = (directory(), MockClock::default());
+    let figures = ring(own.path(), &clock).figures();
+    assert_eq!((figures.active_since, figures.active_until), (Some(START), None));
 }
 
 #[tokio::test]
