@@ -8,6 +8,7 @@
 mod announcements;
 mod answer;
 mod connections;
+mod examine;
 mod keys;
 mod throttle;
 mod url;
@@ -15,6 +16,7 @@ mod url;
 pub use announcements::{Announcement, Announcements, Subscription};
 pub use answer::{Judged, Pardoned};
 pub use connections::Meeting;
+pub use examine::{Examination, examine};
 pub use throttle::{
     Correction, Hit, Instance, MOST_COUNTERS, Reach, RedisThrottle, TOLD_AT_ONCE, Unanswered,
 };

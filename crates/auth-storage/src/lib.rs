@@ -16,6 +16,7 @@ use auth_domain::takeover::{Holdings, Target};
 
 mod backup;
 mod error;
+mod examine;
 mod foreign;
 mod lane;
 pub mod legacy;
@@ -24,17 +25,18 @@ mod postgres;
 mod rows;
 mod schema;
 mod sqlite;
-pub mod transfer;
 mod tally;
+pub mod transfer;
 mod trouble;
 mod types;
 mod url;
 
 pub use backup::{BackupError, Contents, Overwrite, Progress, Restored, backup, restore};
+pub use examine::{Examination, ServerExamination, Writing, examine};
 pub use migrations::{MigrationStatus, Migrations};
+pub use tally::{Groups, Pool, PoolFigures};
 pub use trouble::Trouble;
 pub use url::{DatabaseUrl, PostgresUrl, UrlFault};
-pub use tally::{Groups, Pool, PoolFigures};
 
 /// How a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,8 +182,6 @@ enum Engine {
 }
 
 impl Store {
-    /// Finishes what is queued and closes every connection; whatever is asked of the ports afterwards is
-    /// unavailable. Blocks until that is done. The last copy to be dropped, ports included, does the same.
     /// What its connections are doing, pool by pool.
     pub fn figures(&self) -> Vec<PoolFigures> {
         match &self.engine {
@@ -198,6 +198,8 @@ impl Store {
         }
     }
 
+    /// Finishes what is queued and closes every connection; whatever is asked of the ports afterwards is
+    /// unavailable. Blocks until that is done. The last copy to be dropped, ports included, does the same.
     pub fn shutdown(&self) {
         match &self.engine {
             Engine::Sqlite(engine) => engine.shutdown(),

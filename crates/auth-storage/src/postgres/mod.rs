@@ -14,6 +14,7 @@ use crate::types::Id;
 mod body;
 pub(crate) mod ends;
 mod engine;
+pub(crate) mod examine;
 pub(crate) mod links;
 pub(crate) mod migrations;
 mod rotations;

@@ -25,6 +25,7 @@ mod catalogue;
 mod checkpointer;
 pub(crate) mod ends;
 mod engine;
+pub(crate) mod examine;
 pub(crate) mod migrations;
 #[cfg(test)]
 mod plans;
