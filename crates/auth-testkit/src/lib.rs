@@ -14,6 +14,7 @@ pub mod build;
 pub mod clock;
 pub mod contract;
 pub mod fake;
+pub mod metrics;
 pub mod random;
 pub mod server;
 
