@@ -1,0 +1,221 @@
+import 'dart:convert';
+import 'dart:math';
+
+import 'auth_error.dart';
+import 'lock.dart';
+import 'tokens.dart';
+import 'transport.dart';
+
+/// One session at one server. `integrations/contracts` has what it says and does.
+///
+/// A refresh token is good for one use; presented a second time it ends the whole session, since somebody may have a
+/// copy. So it is never sent again unless it is sure that the server has not taken it, or that the server allows it.
+class AuthClient {
+  /// [baseUrl] is the server's, such as `https://auth.example.org`; a prefix such as `/auth` is kept.
+  ///
+  /// Windows and isolates that share [storage] have to share [lock] as well.
+  AuthClient(
+    String baseUrl, {
+    required this.clientId,
+    this.clientSecret,
+    TokenStorage? storage,
+    Lock? lock,
+    Transport? transport,
+    this.refreshBefore = const Duration(minutes: 5),
+    this.retryWindow = Duration.zero,
+    num Function()? clock,
+  })  : _base = baseUrl.replaceFirst(RegExp(r'/+$'), ''),
+        _storage = storage ?? MemoryStorage(),
+        _lock = lock ?? MemoryLock(),
+        _transport = transport ?? DioTransport(),
+        _clock = clock ?? _now;
+
+  final String clientId;
+
+  /// Of a confidential client; never in an application that users install.
+  final String? clientSecret;
+
+  /// How long before its end an access token is replaced; at half of its lifetime where that comes later.
+  final Duration refreshBefore;
+
+  /// The `refresh_retry_window` that the server has for this client.
+  final Duration retryWindow;
+
+  final String _base;
+  final TokenStorage _storage;
+  final Lock _lock;
+  final Transport _transport;
+
+  /// The time in seconds since 1970.
+  final num Function() _clock;
+
+  /// A refresh token of which it is not known whether the server has taken it.
+  String? _doubtful;
+
+  /// How often a refresh is repeated within the client's retry window.
+  static const _retries = 2;
+  static const _unreachable = 'the server can not be reached';
+
+  static num _now() => DateTime.now().millisecondsSinceEpoch / 1000;
+
+  /// Signs a user in by the password grant (RFC 6749 section 4.3). It is never repeated by itself.
+  ///
+  /// Throws [WrongCredentials], [TooManyAttempts], [Unavailable] or [RequestRefused].
+  Future<void> signIn(String username, String password, {String? scope}) => _lock.exclusively(() async {
+        final Answer answer;
+        try {
+          answer = await _post('/oauth/token', {
+            'grant_type': 'password',
+            'username': username,
+            'password': password,
+            if (scope != null) 'scope': scope,
+          });
+        } on NoAnswer {
+          throw const Unavailable(_unreachable);
+        }
+        final tokens = _tokensOf(answer);
+        if (tokens == null) throw _failedSignIn(answer);
+        await _storage.save(tokens);
+        _doubtful = null;
+      });
+
+  /// An access token that can be used now; of any number of callers one refreshes, if that is due.
+  ///
+  /// [refused] is one that a service has just refused: it is replaced although it has not expired.
+  ///
+  /// Throws [SignedOut], [Unavailable] or [RequestRefused].
+  Future<String> accessToken({String? refused}) async {
+    final tokens = await _storage.load();
+    if (tokens != null && !_isDue(tokens, refused)) return tokens.accessToken;
+    return _lock.exclusively(() async {
+      // Somebody else may have refreshed meanwhile.
+      final current = await _storage.load();
+      if (current == null) throw const SignedOut('nobody is signed in');
+      return _isDue(current, refused) ? _refresh(current, refused) : current.accessToken;
+    });
+  }
+
+  /// Ends the session: the refresh token is revoked (RFC 7009) and the tokens are forgotten, whatever happens.
+  ///
+  /// Throws [Unavailable] where the server could not be told; the session lives on there until it expires.
+  Future<void> signOut() async {
+    final tokens = await _lock.exclusively(() async {
+      final current = await _storage.load();
+      await _storage.save(null);
+      _doubtful = null;
+      return current;
+    });
+    if (tokens == null) return;
+    final Answer answer;
+    try {
+      answer = await _post('/oauth/revoke', {'token': tokens.refreshToken, 'token_type_hint': 'refresh_token'});
+    } on NoAnswer {
+      throw const Unavailable(_unreachable);
+    }
+    if (answer.status != 200) throw Unavailable('the server did not revoke the session', answer.retryAfter);
+  }
+
+  bool _isDue(Tokens tokens, String? refused) {
+    if (refused != null && tokens.accessToken == refused) return true;
+    final left = tokens.expiresAt - _clock();
+    if (tokens.refreshToken == _doubtful) return left <= 0;
+    return left <= min(refreshBefore.inSeconds, tokens.lifetime / 2);
+  }
+
+  Future<String> _refresh(Tokens tokens, String? refused) async {
+    final Answer answer;
+    try {
+      answer = await _present(tokens.refreshToken);
+    } on NoAnswer {
+      return _lastResort(tokens, refused, const Unavailable(_unreachable));
+    }
+    final successor = _tokensOf(answer);
+    if (successor != null) {
+      await _storage.save(successor);
+      _doubtful = null;
+      return successor.accessToken;
+    }
+    if (answer.isInvalidGrant) {
+      await _storage.save(null);
+      _doubtful = null;
+      throw const SignedOut('the session has ended');
+    }
+    final isFinal = answer.status >= 400 && answer.status < 500 && answer.status != 429 && answer.error.isNotEmpty;
+    return _lastResort(
+      tokens,
+      refused,
+      isFinal ? RequestRefused(answer.error) : Unavailable('the server does not refresh now', answer.retryAfter),
+    );
+  }
+
+  /// A refresh that fails fails nobody whose access token is still good.
+  String _lastResort(Tokens tokens, String? refused, AuthError fault) {
+    if (tokens.accessToken != refused && tokens.expiresAt > _clock()) return tokens.accessToken;
+    throw fault;
+  }
+
+  /// Presents a refresh token, a second time only where that is allowed.
+  Future<Answer> _present(String refreshToken) async {
+    final begun = _clock();
+    for (var left = retryWindow > Duration.zero ? _retries : 0;; left -= 1) {
+      Answer? answer;
+      NoAnswer? lost;
+      try {
+        answer = await _post('/oauth/token', {'grant_type': 'refresh_token', 'refresh_token': refreshToken});
+        if (answer.isOfThisServer) return answer;
+      } on NoAnswer catch (fault) {
+        if (!fault.wasSent) rethrow;
+        lost = fault;
+      }
+      _doubtful = refreshToken;
+      if (left == 0 || _clock() - begun >= retryWindow.inSeconds) {
+        if (answer != null) return answer;
+        throw lost!;
+      }
+    }
+  }
+
+  Tokens? _tokensOf(Answer answer) => switch ((answer.status, answer.body)) {
+        (
+          200,
+          {
+            'access_token': final String accessToken,
+            'refresh_token': final String refreshToken,
+            'expires_in': final num lifetime,
+          }
+        ) =>
+          Tokens(
+            accessToken: accessToken,
+            refreshToken: refreshToken,
+            expiresAt: _clock() + lifetime,
+            lifetime: lifetime,
+            scope: switch (answer.body['scope']) { final String scope => scope, _ => '' },
+          ),
+        _ => null,
+      };
+
+  Future<Answer> _post(String path, Map<String, String> form) {
+    final secret = clientSecret;
+    return _transport.post(
+      Uri.parse('$_base$path'),
+      headers: {
+        'accept': 'application/json',
+        if (secret != null) 'authorization': _basic(clientId, secret),
+      },
+      form: {...form, if (secret == null) 'client_id': clientId},
+    );
+  }
+
+  /// HTTP Basic with both parts form-encoded first (RFC 6749 section 2.3.1).
+  static String _basic(String id, String secret) {
+    final pair = '${Uri.encodeQueryComponent(id)}:${Uri.encodeQueryComponent(secret)}';
+    return 'Basic ${base64Encode(utf8.encode(pair))}';
+  }
+
+  static AuthError _failedSignIn(Answer answer) {
+    if (answer.status == 429) return TooManyAttempts(answer.retryAfter);
+    if (answer.isInvalidGrant) return const WrongCredentials();
+    if (answer.status >= 400 && answer.status < 500 && answer.error.isNotEmpty) return RequestRefused(answer.error);
+    return Unavailable('the server does not serve now', answer.retryAfter);
+  }
+}
