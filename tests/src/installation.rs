@@ -195,6 +195,11 @@ impl Installation {
         self.settings.get(DB_URL).map_or("", String::as_str)
     }
 
+    /// The settings, as variables of the environment.
+    pub const fn settings(&self) -> &BTreeMap<String, String> {
+        &self.settings
+    }
+
     /// The database file of one that stores in SQLite.
     pub fn database(&self) -> PathBuf {
         self.directory().join("auth.db")

@@ -6,6 +6,7 @@
     reason = "a test stops at the first thing that is not as it must be"
 )]
 
+mod alerts;
 mod audit;
 mod backup;
 mod bounds;
@@ -16,8 +17,10 @@ mod connections;
 mod crashes;
 mod database;
 mod dependency_rule;
+mod deploy;
 mod devices;
 mod disk;
+mod documents;
 mod endurance;
 mod expiry;
 mod flutter;
@@ -28,6 +31,7 @@ mod hostile;
 mod instances;
 mod keys;
 mod load;
+mod metrics;
 mod production;
 mod proxies;
 mod races;
@@ -35,6 +39,7 @@ mod redis;
 mod rehashing;
 mod retry;
 mod revocation;
+mod rolling;
 mod secrecy;
 mod sqlmap;
 mod starting;
@@ -44,4 +49,5 @@ mod takeover;
 mod threats;
 mod timing;
 mod tls;
+mod traces;
 mod transfer;

@@ -18,6 +18,7 @@ use diesel::sql_types::Text;
 use serde_json::Value;
 
 use crate::database::claims;
+use crate::documents;
 use crate::support::{assert_refused, everything_in};
 
 /// The secret of `codelab-internal` that everybody knows.
@@ -721,12 +722,7 @@ fn a_file_with_a_write_ahead_log_is_left_as_it_is_too() {
 /// The guide's commands, as an operator types them, one block after the other in one folder.
 #[test]
 fn the_commands_of_the_guide_do_what_it_says() {
-    let guide = fs::read_to_string(workspace_root().join("docs/TAKEOVER.md")).unwrap();
-    let blocks: Vec<&str> = guide
-        .split("```sh\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().unwrap())
-        .collect();
+    let blocks = documents::commands("docs/TAKEOVER.md", "takeover");
     assert!(blocks.len() >= 6, "{}", blocks.len());
     let installation = installation();
     let folder = installation.directory();
@@ -744,7 +740,7 @@ fn the_commands_of_the_guide_do_what_it_says() {
     let port = installation.address().port().to_string();
     for block in blocks {
         let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", block])
+            .args(["-euo", "pipefail", "-c", &block])
             .env_clear()
             .env("PATH", &path)
             .env("PORT", &port)

@@ -3,7 +3,6 @@
 use std::fs;
 use std::process::Command;
 
-use auth_e2e::binary::workspace_root;
 use auth_e2e::client::{Client, Tokens};
 use auth_e2e::installation::Installation;
 use auth_e2e::server::Server;
@@ -11,19 +10,11 @@ use auth_testkit::server::Database as PostgresDatabase;
 use serde_json::Value;
 
 use crate::database::Database;
+use crate::documents;
 use crate::support::{assert_refused, everything_in};
 
 /// The URL that the page gives as an example.
 const EXAMPLE: &str = "postgresql://auth:PASSWORD@db.example.org/auth?sslmode=verify-full";
-
-/// The commands of the page, in order.
-fn commands() -> Vec<String> {
-    let page = fs::read_to_string(workspace_root().join("docs/TRANSFER.md")).unwrap();
-    page.lines()
-        .filter_map(|line| line.strip_prefix("$ "))
-        .map(str::to_owned)
-        .collect()
-}
 
 /// An operator who does what the page says.
 struct Operator {
@@ -94,7 +85,7 @@ fn by_the_commands_of_the_page_everybody_moves_to_postgresql_and_back() {
         server: Some(installation.start()),
         installation,
         target_url: database.url(),
-        commands: commands().into_iter(),
+        commands: documents::commands("docs/TRANSFER.md", "transfer").into_iter(),
     };
     let client = operator.client();
     let (_, stays) = chain(&client);
