@@ -295,6 +295,7 @@ pub fn http_settings(settings: &Settings, tls: Option<Arc<Certificates>>) -> Htt
         shutdown_timeout: listen.shutdown_timeout,
         trust: listen.trust.clone(),
         origins: listen.origins.clone(),
+        docs_page: listen.docs_page,
         request_timeout: listen.request_timeout,
         connections: ConnectionLimits {
             total: listen.max_connections,

@@ -149,7 +149,6 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "tracing-subscriber",
             "ureq",
             "utoipa",
-            "utoipa-swagger-ui",
             "uuid",
             "x509-cert",
             "zeroize",

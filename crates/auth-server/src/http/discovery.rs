@@ -76,16 +76,29 @@ impl Metadata {
     path = "/.well-known/jwks.json",
     operation_id = "keySet",
     tag = "discovery",
+    params((
+        "If-None-Match" = Option<String>,
+        Header,
+        description = "The `ETag` of the version that the caller has."
+    )),
     responses(
         (
             status = 200,
             description = "The keys by which tokens are verified. May be kept for an hour.",
             body = serde_json::Value,
-            headers(("ETag" = String, description = "The version of the key set.")),
-            example = json!({"keys": [{"alg": "RS256", "e": "AQAB", "kid": "…", "kty": "RSA", "n": "…", "use": "sig"}]})
+            headers(("ETag" = String, description = "The version of the key set."))
         ),
-        (status = 304, description = "The caller has this version."),
-        (status = 503, description = "No key set can be had at the moment.", body = ErrorResponse)
+        (
+            status = 304,
+            description = "The caller has this version.",
+            headers(("ETag" = String, description = "The version of the key set."))
+        ),
+        (
+            status = 503,
+            description = "No key set can be had at the moment.",
+            body = ErrorResponse,
+            headers(("Retry-After" = u32, description = "Seconds until it is worth trying again."))
+        )
     )
 )]
 pub(super) async fn key_set(
@@ -132,7 +145,7 @@ impl AsRef<[u8]> for SharedJson {
 
 /// Whether the caller has this version: `If-None-Match` compares weakly, and lists any number of tags
 /// (RFC 9110 section 13.1.2).
-fn has_it(headers: &HeaderMap, etag: &str) -> bool {
+pub(super) fn has_it(headers: &HeaderMap, etag: &str) -> bool {
     headers
         .get_all(IF_NONE_MATCH)
         .filter_map(|value| value.to_str().ok())

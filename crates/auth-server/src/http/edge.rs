@@ -258,7 +258,10 @@ impl Mark {
             headers.insert(CORRELATION_ID, value);
         }
         for (name, value) in SECURITY_HEADERS {
-            headers.insert(name, HeaderValue::from_static(value));
+            // A page has a policy of its own.
+            if name != CONTENT_SECURITY_POLICY || !headers.contains_key(&name) {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
         }
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -100,24 +100,7 @@ impl<'a> From<&'a ActiveToken> for IntrospectionResponse<'a> {
         status = 200,
         description = "What the token stands for; of one that is not active, nothing else. A refresh token is active to \
                        its own client alone, and is not consumed by being asked about.",
-        body = IntrospectionResponse,
-        examples(
-            ("active" = (value = json!({
-                "active": true,
-                "scope": "api:read api:write",
-                "client_id": "codelab-flutter-app",
-                "username": "ada",
-                "token_type": "Bearer",
-                "exp": 1_767_226_500,
-                "iat": 1_767_225_600,
-                "nbf": 1_767_225_595,
-                "sub": "0198c9d4-6f0a-7000-8000-0123456789ab",
-                "aud": "codelab-api",
-                "iss": "https://auth.codelab.local",
-                "jti": "5f1c2a6e-0d4b-4c1a-9a55-0123456789ab"
-            }))),
-            ("inactive" = (value = json!({"active": false})))
-        )
+        body = IntrospectionResponse
     )),
     security((), ("client_secret_basic" = []))
 )]

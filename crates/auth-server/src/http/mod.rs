@@ -26,6 +26,7 @@ use crate::throttle::SharedThrottle;
 use client_address::Trust;
 use connections::{Connection, ConnectionLimits, Door};
 use cors::{AllowedOrigins, Cors};
+use docs::DocsPage;
 use edge::Edge;
 use tls::Certificates;
 
@@ -35,6 +36,7 @@ pub mod connections;
 pub mod cors;
 pub mod device_cookie;
 mod discovery;
+pub mod docs;
 mod edge;
 mod fallback;
 pub mod form;
@@ -101,6 +103,8 @@ pub struct HttpSettings {
     pub tls: Option<Arc<Certificates>>,
     /// Whether secrets are taken over plain HTTP.
     pub plain_http: PlainHttp,
+    /// Whether there is a page to read the API on.
+    pub docs_page: DocsPage,
 }
 
 /// What becomes of a request that may hold a secret and came over plain HTTP.
@@ -125,6 +129,7 @@ impl Default for HttpSettings {
             connections: ConnectionLimits::default(),
             tls: None,
             plain_http: PlainHttp::default(),
+            docs_page: DocsPage::default(),
         }
     }
 }
@@ -227,7 +232,13 @@ pub fn app(
         nameless: Arc::clone(&state.nameless),
     });
     let of_issuer = format!("{METADATA}{}", state.issuer_path);
-    let routes = |service: &mut ServiceConfig| routes(service, &of_issuer);
+    let routes = |service: &mut ServiceConfig| {
+        routes(service, &of_issuer);
+        match settings.docs_page {
+            DocsPage::Served => docs::routes(service),
+            DocsPage::Absent => {}
+        }
+    };
     let mut app = App::new().app_data(state).configure(routes);
     if !prefix.is_empty() {
         app = app.service(web::scope(prefix).configure(routes));

@@ -37,8 +37,7 @@ pub(super) struct RevocationResponse {
         headers(
             ("RateLimit-Policy" = String, description = "What the limit of the client's address lets through."),
             ("RateLimit" = String, description = "What that limit has left.")
-        ),
-        example = json!({"revoked": true})
+        )
     )),
     security((), ("client_secret_basic" = []))
 )]

@@ -39,14 +39,7 @@ use crate::telemetry::{self, Stopwatch};
             ),
             ("RateLimit-Policy" = String, description = "What the limit of the client's address lets through."),
             ("RateLimit" = String, description = "What that limit has left.")
-        ),
-        example = json!({
-            "access_token": "eyJ…",
-            "expires_in": 900,
-            "refresh_token": "eyJ…",
-            "scope": "api:read api:write",
-            "token_type": "bearer"
-        })
+        )
     )),
     security((), ("client_secret_basic" = []))
 )]

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::http::client_address::Trust;
 use crate::http::cors::AllowedOrigins;
+use crate::http::docs::DocsPage;
 use crate::http::tls::TlsFiles;
 use auth_domain::claims::Issuer;
 use auth_domain::device::DeviceSecret;
@@ -90,6 +91,8 @@ pub struct Listen {
     pub tls: Option<TlsFiles>,
     /// The origins whose pages may read answers.
     pub origins: AllowedOrigins,
+    /// Whether there is a page to read the API on.
+    pub docs_page: DocsPage,
     /// How long a request may go without an answer.
     pub request_timeout: Duration,
     /// How many connections may be open.

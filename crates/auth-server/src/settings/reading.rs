@@ -16,6 +16,7 @@ use auth_redis::RedisUrl;
 use auth_storage::DatabaseUrl;
 use secrecy::ExposeSecret;
 
+use crate::http::docs::DocsPage;
 use crate::http::client_address::{AddressHeader, Trust};
 use crate::http::tls::TlsFiles;
 
@@ -183,6 +184,7 @@ impl<'a> Reading<'a> {
         let trust = self.trust();
         let tls = self.tls();
         let origins = self.optional(Key::CorsAllowedOrigins, values::origins);
+        let docs_page = self.value(Key::DocsPage, values::truth);
         let request_timeout = self.value(Key::RequestTimeout, values::seconds(1..=300));
         let max_connections = self.value(Key::MaxConnections, values::count(1..=1_000_000));
         let per_address = self.value(Key::MaxConnectionsPerAddress, values::count(1..=1_000_000));
@@ -195,6 +197,11 @@ impl<'a> Reading<'a> {
             trust: trust?,
             tls: tls?,
             origins: origins?.unwrap_or_default(),
+            docs_page: if docs_page? {
+                DocsPage::Served
+            } else {
+                DocsPage::Absent
+            },
             request_timeout: Duration::from_secs(request_timeout?.get().into()),
             max_connections: max_connections?,
             max_connections_per_address: per_address?,

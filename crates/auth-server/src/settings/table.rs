@@ -178,6 +178,9 @@ settings! {
     CorsAllowedOrigins "CORS_ALLOWED_ORIGINS" Server Open Ready;
         takes "origins such as `https://app.example.com`, separated by commas, or `*`"; default Unset("none");
         "The origins whose pages may call the server from a browser, and send it cookies (`fetch` with `credentials: 'include'`). The cookie of a known device is `SameSite=Strict`: it comes with them only from pages of the server's own site, such as `https://app.example.com` for `https://auth.example.com`; pages of another site sign in as unknown devices. `*` is every origin, without cookies, and not for production."
+    DocsPage "DOCS_PAGE" Server Open Ready;
+        takes "`true` or `false`"; default Value("true");
+        "Whether `/docs` serves the page to read and try the API on. `/openapi.json` is there in either case."
 
     DbUrl "DB_URL" Storage Url Ready;
         takes "`sqlite:///FILE` (`sqlite:////FILE` is absolute), or `postgresql://USER:PASSWORD@HOST:5432/DATABASE` with `?sslmode=verify-full` and the like"; default Value("sqlite:///data/auth.db");

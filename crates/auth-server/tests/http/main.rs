@@ -8,6 +8,8 @@
 
 mod devices;
 mod discovery;
+mod docs;
+mod documented;
 mod edge;
 mod introspection;
 mod limits;
