@@ -1,7 +1,7 @@
 # The commands of a developer's day. `make` alone lists them; each installs what it needs and is not there yet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-security check coverage mutants fuzz bench bench-storm bench-scale docs fmt clean
+.PHONY: help run deb test test-security check coverage mutants fuzz bench bench-storm bench-scale docs fmt clean
 
 # dev: built in half the time; release: what is to be deployed, and the only one to measure.
 PROFILE ?= release
@@ -12,6 +12,11 @@ help: ## List these commands
 run: ## Build the server and start it on port 8003 (PROFILE=dev builds in half the time)
 	@.ci/install run
 	@. .ci/env && exec cargo run --locked --profile $(PROFILE) --package auth-server --bin auth-service -- serve
+
+deb: ## Build the release program and a Debian package of it, in target/
+	@.ci/install run
+	@. .ci/env && cargo build --locked --release --package auth-server --bin auth-service && \
+		deploy/debian/build "$$target/release/auth-service" "$$target"
 
 test: ## Run every test
 	@.ci/install test
