@@ -67,6 +67,43 @@ pub fn policy(settings: &Settings, random: &dyn Random) -> Result<Option<DeviceP
     }))
 }
 
+/// Where the secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretPlace {
+    /// Nowhere: no devices are known.
+    Nowhere,
+    /// In the settings.
+    Setting,
+    /// It follows from the given key pair.
+    Derived,
+    /// In this file, which is as it should be.
+    File(PathBuf),
+    /// It will be in this file, which is not there yet.
+    NotYet(PathBuf),
+}
+
+/// Where the secret is by these settings. Makes none.
+///
+/// # Errors
+/// [`DeviceFault`].
+pub fn look_for_secret(settings: &Settings) -> Result<SecretPlace, DeviceFault> {
+    let Some(devices) = &settings.devices else {
+        return Ok(SecretPlace::Nowhere);
+    };
+    let path = match (&devices.secret, &settings.keys.place) {
+        (Some(_), _) => return Ok(SecretPlace::Setting),
+        (None, KeyPlace::Pair { private, .. }) => {
+            return derived(private).map(|_| SecretPlace::Derived);
+        }
+        (None, KeyPlace::Folder(folder)) => folder.join(SECRET_FILE),
+    };
+    match std::fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(SecretPlace::NotYet(path)),
+        Err(error) => Err(fault_of(&path)(error.into())),
+        Ok(_) => read(&path).map(|_| SecretPlace::File(path)),
+    }
+}
+
 fn derived(private_key: &Path) -> Result<DeviceSecret, DeviceFault> {
     let content = files::read_private(private_key).map_err(fault_of(private_key))?;
     Ok(DeviceSecret::derived_from(&content))
@@ -84,6 +121,10 @@ fn kept(path: &Path, random: &dyn Random) -> Result<DeviceSecret, DeviceFault> {
         }
         Err(error) => return Err(fault_of(path)(error.into())),
     }
+    read(path)
+}
+
+fn read(path: &Path) -> Result<DeviceSecret, DeviceFault> {
     let content = files::read_private(path).map_err(fault_of(path))?;
     let secret = std::str::from_utf8(&content)
         .ok()

@@ -46,11 +46,21 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileFault> {
 pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileFault> {
     let (file, metadata) = open(path)?;
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o037 != 0 {
+    if mode & OTHERS != 0 {
         return Err(FileFault::ReadableByOthers { mode });
     }
     read_from(file)
 }
+
+/// The mode of a file that others may read or change; `None` where they may not, or it can't be asked. A group that may
+/// read it is how containers and certificate tools hand secrets out.
+pub fn open_to_others(path: &Path) -> Option<u32> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    (mode & OTHERS != 0).then_some(mode)
+}
+
+/// Whatever others may do, and what a group may do but read.
+const OTHERS: u32 = 0o037;
 
 /// What is asked of the path first keeps us from opening a pipe, which would wait for somebody to write to it. What
 /// counts is asked of the opened file.

@@ -20,6 +20,7 @@ mod dependency_rule;
 mod deploy;
 mod devices;
 mod disk;
+mod doctor;
 mod docs_page;
 mod documents;
 mod endurance;

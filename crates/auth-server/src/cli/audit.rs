@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::desk::Desk;
 use super::failure::Failure;
 use super::output::{Report, Table, print, print_error, try_print};
+use super::progress::Showing;
 use crate::settings::Settings;
 use entry::{Names, Row, row_of_table};
 use export::ExportArguments;
@@ -83,7 +84,7 @@ pub(super) async fn run(
             }
         }
         AuditCommand::Search(arguments) => search(&desk, &arguments).await.map(Some),
-        AuditCommand::Export(arguments) => export::run(&desk, &arguments).await,
+        AuditCommand::Export(arguments) => export::run(&desk, &arguments, Showing::with(json)).await,
     }
 }
 

@@ -8,7 +8,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::output::{Ending, Report, Table, fields, show_progress};
+use super::output::{Ending, Report, Table, fields};
+use super::progress::Showing;
 use crate::settings::{KeyPlace, Settings};
 
 /// What the help says about what is not in the file.
@@ -31,22 +32,35 @@ pub(super) struct BackupArguments {
 ///
 /// # Errors
 /// Where it can't be made.
-pub(super) fn run(arguments: &BackupArguments, settings: &Settings) -> Result<Report, Failure> {
+pub(super) fn run(
+    arguments: &BackupArguments,
+    settings: &Settings,
+    showing: Showing,
+) -> Result<Report, Failure> {
     match &settings.database.url {
-        DatabaseUrl::Sqlite(database) => copy(arguments, database, settings),
+        DatabaseUrl::Sqlite(database) => copy(arguments, database, settings, showing),
         DatabaseUrl::Postgres(url) => Ok(by_pg_dump(arguments, url, settings)),
     }
 }
 
-fn copy(arguments: &BackupArguments, database: &Path, settings: &Settings) -> Result<Report, Failure> {
+fn copy(
+    arguments: &BackupArguments,
+    database: &Path,
+    settings: &Settings,
+    showing: Showing,
+) -> Result<Report, Failure> {
     let overwrite = if arguments.force {
         Overwrite::Allowed
     } else {
         Overwrite::Never
     };
     let begun = Instant::now();
-    let made = backup(database, &arguments.to, overwrite, &mut show);
-    show_progress("");
+    let mut progress = showing.measured();
+    let made = backup(database, &arguments.to, overwrite, &mut |so_far: Progress| {
+        let done = so_far.total.saturating_sub(so_far.left);
+        progress.reach("copying", done, so_far.total);
+    });
+    drop(progress);
     let contents = made.map_err(|error| failed(&error))?;
     let seconds = begun.elapsed().as_secs_f64();
     let people = format!(
@@ -68,12 +82,6 @@ fn copy(arguments: &BackupArguments, database: &Path, settings: &Settings) -> Re
         "not_included": left_out(settings),
     });
     Ok(Report::new(people, programs))
-}
-
-fn show(progress: Progress) {
-    let done = progress.total.saturating_sub(progress.left);
-    let percent = (done * 100).checked_div(progress.total).unwrap_or(100);
-    show_progress(&format!("copied {percent} %"));
 }
 
 /// The tables of a backup, for people.

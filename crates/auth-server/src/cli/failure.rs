@@ -11,7 +11,7 @@ use crate::compose::StartError;
 use crate::settings::{Problem, WrongSettings};
 
 /// Why a command failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Failure {
     kind: FailureKind,
     what: String,
@@ -87,6 +87,11 @@ impl Failure {
             let problems: Vec<_> = self.problems.iter().map(view).collect();
             json!({ "error": self.what, "advice": self.advice, "problems": problems })
         }
+    }
+
+    /// What failed, and what to do about it.
+    pub(super) fn into_parts(self) -> (String, Option<String>) {
+        (self.what, self.advice)
     }
 
     /// The exit code.

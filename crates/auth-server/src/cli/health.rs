@@ -38,7 +38,7 @@ const SYSTEM_TRUSTS: [&str; 3] = [
 ];
 
 /// Checks that an address can be asked.
-fn base_url(text: &str) -> Result<String, String> {
+pub(super) fn base_url(text: &str) -> Result<String, String> {
     let url: Option<Uri> = text.parse().ok();
     match url.as_ref().and_then(Uri::scheme_str) {
         Some("http" | "https") => Ok(text.trim_end_matches('/').to_owned()),
@@ -59,7 +59,7 @@ pub(super) fn run(arguments: &HealthArguments, settings: &Settings) -> Result<Re
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(PATIENCE))
         .http_status_as_error(false)
-        .tls_config(tls(arguments)?)
+        .tls_config(tls(arguments.ca.as_deref(), arguments.url.as_deref())?)
         .build()
         .into();
     let health = ask(&agent, &format!("{base}/health"))?;
@@ -69,10 +69,10 @@ pub(super) fn run(arguments: &HealthArguments, settings: &Settings) -> Result<Re
 
 /// By a URL, or with certificates to trust, a server is asked as any client would. The own one is asked by its address,
 /// which is not in its certificate as a rule: so that is not checked, and nothing secret is said or heard.
-fn tls(arguments: &HealthArguments) -> Result<TlsConfig, Failure> {
+pub(super) fn tls(ca: Option<&Path>, url: Option<&str>) -> Result<TlsConfig, Failure> {
     let config = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let roots = match (&arguments.ca, &arguments.url) {
+    let roots = match (ca, url) {
         (Some(path), _) => certificates(path)?,
         (None, None) => return Ok(config.disable_verification(true).build()),
         (None, Some(url)) if url.starts_with("https://") => {
@@ -143,7 +143,7 @@ fn ask(agent: &ureq::Agent, url: &str) -> Result<Said, Failure> {
 }
 
 /// What to do where nobody has answered as a server of this kind would.
-fn advice(error: &ureq::Error) -> &'static str {
+pub(super) fn advice(error: &ureq::Error) -> &'static str {
     let tls = match error {
         ureq::Error::Rustls(fault) => Some(fault),
         ureq::Error::Io(fault) => fault

@@ -21,7 +21,8 @@ use super::announce::{self, ClientChanges};
 use super::desk::AGENT;
 use super::failure::Failure;
 use super::legacy_place::{LegacyPlace, SecretsFile, unusable};
-use super::output::{Ending, Report, Table, moment, show_progress, try_print};
+use super::output::{Ending, Report, Table, moment, try_print};
+use super::progress::{Progress, Showing};
 use crate::compose::{self, StartError};
 use crate::settings::{KeyPlace, Settings};
 use crate::system::{SystemClock, SystemRandom};
@@ -55,7 +56,11 @@ pub(super) struct ImportArguments {
 ///
 /// # Errors
 /// Where one of the databases can't be used.
-pub(super) async fn run(arguments: ImportArguments, settings: &Settings) -> Result<Report, Failure> {
+pub(super) async fn run(
+    arguments: ImportArguments,
+    settings: &Settings,
+    showing: Showing,
+) -> Result<Report, Failure> {
     let mode = if arguments.dry_run { Mode::Look } else { Mode::Take };
     let place = LegacyPlace::parse(&arguments.from)?;
     let mut source = auth_storage::legacy::open_source(place.url())
@@ -65,6 +70,7 @@ pub(super) async fn run(arguments: ImportArguments, settings: &Settings) -> Resu
         file: secrets_file(&arguments, mode)?,
         told: Vec::new(),
         unwritten: Vec::new(),
+        progress: Some(showing.counted()),
     };
     let takeover = takeover(mode);
     let outcome = import(
@@ -78,7 +84,8 @@ pub(super) async fn run(arguments: ImportArguments, settings: &Settings) -> Resu
         settings.housekeeping.expired_tokens_kept,
     )
     .await;
-    show_progress("");
+    // Before anything is printed.
+    teller.progress = None;
     announce::clients_changed(settings, &settings.database.url, client_changes(&outcome, mode)).await;
     let report = match outcome {
         Ok(report) => report,
@@ -169,11 +176,14 @@ struct Teller {
     told: Vec<(ClientId, ClientSecret)>,
     /// Those that should stand in the file, and do not.
     unwritten: Vec<(ClientId, ClientSecret)>,
+    progress: Option<Progress>,
 }
 
 impl Watcher for Teller {
     fn progress(&mut self, table: LegacyTable, rows: u64) {
-        show_progress(&format!("{table}: {rows} rows"));
+        if let Some(progress) = &mut self.progress {
+            progress.say(|| format!("{table}: {rows} rows"));
+        }
     }
 
     fn secret(&mut self, client_id: &ClientId, secret: &ClientSecret) -> Result<(), Unavailable> {
@@ -292,9 +302,8 @@ impl Done<'_> {
             Ending::Good
         };
         Report {
-            people: self.people(),
-            programs: self.programs(),
             ending,
+            ..Report::new(self.people(), self.programs())
         }
     }
 
@@ -513,6 +522,7 @@ mod tests {
             file: Some(SecretsFile(File::open("/dev/null").unwrap())),
             told: Vec::new(),
             unwritten: Vec::new(),
+            progress: None,
         };
         for name in ["one", "two"] {
             let client = ClientId::parse(name).unwrap();

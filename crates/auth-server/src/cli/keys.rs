@@ -15,9 +15,9 @@ use super::ask::{self, Consent};
 use super::desk::Desk;
 use super::failure::{Failure, causes};
 use super::output::{Ending, Report, Table, moment, print_error};
-use crate::compose;
 use crate::settings::{KeyPlace, Settings};
 use crate::system::SystemClock;
+use crate::{compose, files};
 
 /// What to do about signing keys.
 #[derive(Debug, Subcommand)]
@@ -262,6 +262,13 @@ fn withdrawn(kid: &Kid, state: KeyState, until: Timestamp) -> Report {
 
 async fn import(settings: &Settings, arguments: ImportArguments) -> Result<Report, Failure> {
     let pem = ask::read_secret_file(&arguments.file)?;
+    if let Some(mode) = files::open_to_others(&arguments.file) {
+        print_error(&format!(
+            "auth-service: others may read or change {} (mode {mode:04o}): who has read it can sign as this server. `chmod \
+             600` it, or delete it once it is taken in; where somebody may have read it, take in another key instead.",
+            arguments.file.display()
+        ));
+    }
     let desk = Desk::open(settings).await?;
     let now = desk.now();
     let purpose = arguments

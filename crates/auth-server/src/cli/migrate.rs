@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::ask::Consent;
 use super::failure::Failure;
-use super::output::{Report, Table};
+use super::output::{Ending, Report, Table};
 use crate::compose::StartError;
 use crate::settings::Settings;
 
@@ -30,9 +30,13 @@ pub(super) enum MigrateCommand {
     Down(Consent),
     /// List all migrations and whether they are applied, those of a later version of this program as well
     ///
-    /// Changes nothing, and makes no file. Exit codes: 0 listed, also where some are pending, which `--json` tells a
-    /// program by "applied"; 1 the database can't be asked.
-    Status,
+    /// Changes nothing, and makes no file. Exit codes: 0 listed, also where some are pending; 1 the database can't be
+    /// asked, or with --check, some are pending.
+    Status {
+        /// End with 1 where some are pending: for a step of a roll-out that asks before it goes on
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 /// Carries it out.
@@ -44,7 +48,15 @@ pub(super) fn run(command: &MigrateCommand, settings: &Settings) -> Result<Repor
     match command {
         MigrateCommand::Up => up(&migrations),
         MigrateCommand::Down(consent) => down(&migrations, settings, consent),
-        MigrateCommand::Status => status(&migrations),
+        MigrateCommand::Status { check } => {
+            let (report, are_pending) = status(&migrations)?;
+            let ending = if *check && are_pending {
+                Ending::Bad
+            } else {
+                Ending::Good
+            };
+            Ok(Report { ending, ..report })
+        }
     }
 }
 
@@ -76,7 +88,8 @@ fn down(migrations: &Migrations, settings: &Settings, consent: &Consent) -> Resu
     Ok(Report::new(people, json!({ "taken_back": undone })))
 }
 
-fn status(migrations: &Migrations) -> Result<Report, Failure> {
+/// All migrations, and whether some are pending.
+fn status(migrations: &Migrations) -> Result<(Report, bool), Failure> {
     let all = migrations.status().map_err(failed)?;
     let later = migrations.later().map_err(failed)?;
     let mut table = Table::new(&["migration", "state"]);
@@ -101,5 +114,6 @@ fn status(migrations: &Migrations) -> Result<Report, Failure> {
         .iter()
         .map(|version| json!({ "name": version, "applied": true, "known": false }));
     let views: Vec<_> = known.chain(unknown).collect();
-    Ok(Report::new(table.to_string(), json!(views)))
+    let are_pending = all.iter().any(|migration| !migration.is_applied);
+    Ok((Report::new(table.to_string(), json!(views)), are_pending))
 }

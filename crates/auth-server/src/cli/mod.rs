@@ -1,38 +1,46 @@
 //! The command line: parses, calls one use case, prints.
 //!
 //! Exit codes: 0 where all went well; 1 where a command was refused, or answered by no; 2 where the command line or
-//! a setting is wrong; 3 where another program has to do it, which is named. No secret is ever taken from an argument.
+//! a setting is wrong, or no command was given: a script that has lost its own must not take that for success; 3 where
+//! another program has to do it, which is named. No secret is ever taken from an argument.
 
 mod announce;
 mod ask;
 mod audit;
 mod backup;
 mod client;
+mod colour;
+mod completions;
 mod config;
 mod desk;
+mod doctor;
 mod export_legacy;
 mod failure;
 mod health;
 mod import_legacy;
 mod keys;
 mod legacy_place;
+mod man;
 mod migrate;
 mod output;
+mod progress;
 mod restore;
 mod revoke;
 mod serve;
 mod token;
 mod transfer;
 mod user;
+mod welcome;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
 
 use failure::Failure;
-use output::{Ending, Report, json_pretty, print, print_error};
+use progress::Showing;
+use output::{Ending, Report, json_pretty, print, print_error, print_marked};
 
 use crate::http::openapi;
 use crate::settings::{Flag, Key, Problem, Secrecy, Settings, Sources};
@@ -49,12 +57,12 @@ const GLOBAL: &str = "Global options";
 
 /// An OAuth 2.0 authorization server
 #[derive(Debug, Parser)]
-#[command(name = "auth-service", version, after_help = HELP, arg_required_else_help = true)]
+#[command(name = "auth-service", version, after_help = HELP)]
 struct CommandLine {
     #[command(flatten)]
     common: Common,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// What every command takes.
@@ -111,10 +119,19 @@ enum Command {
     /// Check and list settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look at a configuration and a running deployment, and say what to mend
+    #[command(after_help = doctor::LOOKED_AT)]
+    Doctor(doctor::DoctorArguments),
     /// Ask a running server how it is
     Health(health::HealthArguments),
     /// Print the OpenAPI document
     Openapi,
+    /// Print what a shell needs to complete commands and options
+    #[command(after_help = completions::WHERE)]
+    Completions(completions::CompletionsArguments),
+    /// Write the manual's pages
+    #[command(after_help = man::READ)]
+    Man(man::ManArguments),
 }
 
 /// Runs the program: the whole of `main`.
@@ -124,10 +141,18 @@ pub fn main() -> ExitCode {
         Err(error) => return unreadable(&error),
     };
     let json = line.common.json;
-    match run(line) {
+    let sources = sources(&line);
+    let Some(command) = line.command else {
+        return without_a_command(&sources, json);
+    };
+    match run(command, &sources, json) {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(report)) => {
-            print(&rendered(&report, json));
+            if json {
+                print(&json_pretty(&report.programs));
+            } else {
+                print_marked(&report.people, report.marks);
+            }
             match report.ending {
                 Ending::Good => ExitCode::SUCCESS,
                 Ending::Bad => ExitCode::from(1),
@@ -161,32 +186,50 @@ fn unreadable(error: &clap::Error) -> ExitCode {
     failed(&failure.advise(advice.trim()), json)
 }
 
-fn run(line: CommandLine) -> Result<Option<Report>, Failure> {
+/// Where settings come from on this command line.
+fn sources(line: &CommandLine) -> Sources {
     let (mut flags, wrong_flags) = flags(&line.common.settings);
-    if let Command::Serve(arguments) = &line.command {
+    if let Some(Command::Serve(arguments)) = &line.command {
         flags.extend(arguments.flags());
     }
-    let sources = Sources {
+    Sources {
         wrong_flags,
-        ..Sources::of_process(line.common.config, flags)
-    };
-    let settings = || Settings::load(&sources);
-    match line.command {
-        Command::Serve(_) => serve::run(&Settings::load_to_serve(&sources)?).map(|()| None),
+        ..Sources::of_process(line.common.config.clone(), flags)
+    }
+}
+
+/// Tells who has given no command how to go on.
+fn without_a_command(sources: &Sources, json: bool) -> ExitCode {
+    let failure = Failure::usage("no command was given").advise("`auth-service --help` lists them.");
+    if json {
+        return failed(&failure, json);
+    }
+    print_error(&welcome::page(Settings::load(sources)));
+    ExitCode::from(failure.exit_code())
+}
+
+fn run(command: Command, sources: &Sources, json: bool) -> Result<Option<Report>, Failure> {
+    let settings = || Settings::load(sources);
+    let showing = Showing::with(json);
+    match command {
+        Command::Serve(_) => serve::run(&Settings::load_to_serve(sources)?).map(|()| None),
         Command::Migrate(command) => migrate::run(&command, &settings()?).map(Some),
         Command::User(command) => wait_for(user::run(command, &settings()?)),
         Command::Client(command) => wait_for(client::run(command, &settings()?)),
         Command::Keys(command) => wait_for(keys::run(command, &settings()?)),
         Command::Token(command) => wait_for(token::run(command, &settings()?)),
-        Command::Audit(command) => block_on(audit::run(command, &settings()?, line.common.json)),
-        Command::Backup(arguments) => backup::run(&arguments, &settings()?).map(Some),
-        Command::Restore(arguments) => restore::run(&arguments, &settings()?).map(Some),
-        Command::Transfer(arguments) => wait_for(transfer::run(&arguments, &settings()?)),
-        Command::ImportLegacy(arguments) => wait_for(import_legacy::run(arguments, &settings()?)),
-        Command::ExportLegacy(arguments) => wait_for(export_legacy::run(arguments, &settings()?)),
-        Command::Config(command) => config::run(&command, &sources).map(Some),
+        Command::Audit(command) => block_on(audit::run(command, &settings()?, json)),
+        Command::Backup(arguments) => backup::run(&arguments, &settings()?, showing).map(Some),
+        Command::Restore(arguments) => restore::run(&arguments, &settings()?, showing).map(Some),
+        Command::Transfer(arguments) => wait_for(transfer::run(&arguments, &settings()?, showing)),
+        Command::ImportLegacy(arguments) => wait_for(import_legacy::run(arguments, &settings()?, showing)),
+        Command::ExportLegacy(arguments) => wait_for(export_legacy::run(arguments, &settings()?, showing)),
+        Command::Config(command) => config::run(&command, sources).map(Some),
+        Command::Doctor(arguments) => wait_for(doctor::run(&arguments, sources)),
         Command::Health(arguments) => health::run(&arguments, &settings()?).map(Some),
         Command::Openapi => openapi().map(Some),
+        Command::Completions(arguments) => completions::run(&arguments, CommandLine::command(), json),
+        Command::Man(arguments) => man::run(&arguments, CommandLine::command()).map(Some),
     }
 }
 
@@ -208,14 +251,6 @@ fn openapi() -> Result<Report, Failure> {
     let value: Value =
         serde_json::from_str(&text).map_err(|error| Failure::of("read the OpenAPI document", &error))?;
     Ok(Report::new(text.trim_end(), value))
-}
-
-fn rendered(report: &Report, json: bool) -> String {
-    if json {
-        json_pretty(&report.programs)
-    } else {
-        report.people.clone()
-    }
 }
 
 /// What could be read of `--set`, and what is wrong with the rest.

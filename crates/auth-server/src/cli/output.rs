@@ -6,16 +6,19 @@
 //! are written as escapes, within a cell the line feed too ([`visible`], [`json_line`]).
 
 use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use auth_domain::time::Timestamp;
 use auth_storage::DatabaseUrl;
+use clap::builder::styling::{AnsiColor, Color, Style};
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
+
+use super::colour;
 
 /// The answer of a command, for people and for programs.
 #[derive(Debug)]
@@ -26,7 +29,12 @@ pub(super) struct Report {
     pub(super) programs: Value,
     /// What the exit code is to say.
     pub(super) ending: Ending,
+    /// Which words at the beginning of a line stand out on a terminal.
+    pub(super) marks: &'static [Mark],
 }
+
+/// A word, and how it looks.
+pub(super) type Mark = (&'static str, Style);
 
 /// What a command's exit code says where nothing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +54,7 @@ impl Report {
             people: people.into(),
             programs,
             ending: Ending::Good,
+            marks: &[],
         }
     }
 }
@@ -64,18 +73,47 @@ pub(super) fn try_print(text: &str) -> io::Result<()> {
     writeln!(out, "{}", visible_lines(text)).and_then(|()| out.flush())
 }
 
-/// Writes to standard error.
-pub(super) fn print_error(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", visible_lines(text));
+/// The same with words at the beginning of lines that stand out, where colours are wanted.
+pub(super) fn print_marked(text: &str, marks: &[Mark]) {
+    let text = visible_lines(text);
+    let text = if colour::is_wanted(&io::stdout()) {
+        marked(&text, marks)
+    } else {
+        text
+    };
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
-/// Shows on a terminal how far long work has come, in place of what was shown of it before; elsewhere it says nothing.
-pub(super) fn show_progress(text: &str) {
-    let mut terminal = io::stderr().lock();
-    if terminal.is_terminal() {
-        let _ = write!(terminal, "\r{}\u{1b}[K", visible(text));
-        let _ = terminal.flush();
-    }
+fn marked(text: &str, marks: &[Mark]) -> String {
+    let paint = |line: &str| {
+        let word = line.split(' ').next().unwrap_or_default();
+        match marks.iter().find(|(mark, _)| *mark == word) {
+            Some((_, style)) => {
+                let rest = line.strip_prefix(word).unwrap_or_default();
+                format!("{style}{word}{style:#}{rest}")
+            }
+            None => line.to_owned(),
+        }
+    };
+    text.split('\n').map(paint).collect::<Vec<_>>().join("\n")
+}
+
+/// How the name of the program looks before a failure.
+const FAILED: &[Mark] = &[(
+    "auth-service:",
+    Style::new().bold().fg_color(Some(Color::Ansi(AnsiColor::Red))),
+)];
+
+/// Writes to standard error.
+pub(super) fn print_error(text: &str) {
+    let text = visible_lines(text);
+    let text = if colour::is_wanted(&io::stderr()) {
+        marked(&text, FAILED)
+    } else {
+        text
+    };
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Rows in columns.
@@ -330,6 +368,13 @@ mod tests {
     #[test]
     fn a_hidden_character_beyond_16_bits_is_two_escapes_in_json() {
         assert_eq!(json_line(&"\u{e0041}\u{7f}").unwrap(), r#""\udb40\udc41\u007f""#);
+    }
+
+    #[test]
+    fn a_word_stands_out_at_the_beginning_of_a_line_and_nowhere_else() {
+        let marks: &[Mark] = &[("ok", Style::new().bold())];
+        let painted = marked("ok    a ok\n      ok\nokay", marks);
+        assert_eq!(painted, "\u{1b}[1mok\u{1b}[0m    a ok\n      ok\nokay");
     }
 
     #[test]

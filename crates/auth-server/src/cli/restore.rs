@@ -12,6 +12,7 @@ use super::ask::Consent;
 use super::backup::{failed, rows, view};
 use super::failure::Failure;
 use super::output::{Report, moment};
+use super::progress::Showing;
 use crate::settings::Settings;
 use crate::system::SystemClock;
 
@@ -33,7 +34,11 @@ pub(super) struct RestoreArguments {
 ///
 /// # Errors
 /// Where it is not sound, or a server has the database open; nothing has changed then.
-pub(super) fn run(arguments: &RestoreArguments, settings: &Settings) -> Result<Report, Failure> {
+pub(super) fn run(
+    arguments: &RestoreArguments,
+    settings: &Settings,
+    showing: Showing,
+) -> Result<Report, Failure> {
     let DatabaseUrl::Sqlite(database) = &settings.database.url else {
         return Err(
             Failure::refused("a PostgreSQL database is restored by its own program")
@@ -45,13 +50,16 @@ pub(super) fn run(arguments: &RestoreArguments, settings: &Settings) -> Result<R
         arguments.from.display(),
         database.display()
     ))?;
-    put_back(&arguments.from, database)
+    put_back(&arguments.from, database, showing)
 }
 
-fn put_back(from: &Path, database: &Path) -> Result<Report, Failure> {
+fn put_back(from: &Path, database: &Path, showing: Showing) -> Result<Report, Failure> {
     let begun = Instant::now();
     let now = moment(SystemClock.now()).replace(':', "");
-    let restored = restore(from, database, &format!("before-{now}")).map_err(|error| failed(&error))?;
+    let progress = showing.silent("checking the backup, and putting it in place");
+    let restored = restore(from, database, &format!("before-{now}"));
+    drop(progress);
+    let restored = restored.map_err(|error| failed(&error))?;
     let seconds = begun.elapsed().as_secs_f64();
     let kept = match &restored.kept {
         Some(kept) => format!("What was there before is now {}.", kept.display()),

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::announce::{self, ClientChanges};
 use super::ask::{Consent, read_secret_file};
 use super::failure::Failure;
-use super::output::{Ending, Report, Table, show_progress};
+use super::output::{Ending, Report, Table};
+use super::progress::Showing;
 use crate::settings::Settings;
 
 /// What the help says about the way there.
@@ -61,7 +62,11 @@ pub(super) struct TransferArguments {
 ///
 /// # Errors
 /// Where not everything has arrived.
-pub(super) async fn run(arguments: &TransferArguments, settings: &Settings) -> Result<Report, Failure> {
+pub(super) async fn run(
+    arguments: &TransferArguments,
+    settings: &Settings,
+    showing: Showing,
+) -> Result<Report, Failure> {
     let otherwise = || settings.database.url.clone();
     let from = place("--from", arguments.from.as_deref(), arguments.from_file.as_ref())?;
     let to = place("--to", arguments.to.as_deref(), arguments.to_file.as_ref())?;
@@ -75,8 +80,9 @@ pub(super) async fn run(arguments: &TransferArguments, settings: &Settings) -> R
         Surplus::Refused
     };
     let begun = Instant::now();
-    let outcome = transfer(&from, &to, surplus, &mut show);
-    show_progress("");
+    let mut progress = showing.counted();
+    let outcome = transfer(&from, &to, surplus, &mut |so_far| progress.say(|| told(so_far)));
+    drop(progress);
     announce::clients_changed(settings, &to, client_changes(&outcome)).await;
     let transferred = outcome.map_err(|error| failed(&error))?;
     Ok(report(&from, &to, &transferred, begun.elapsed().as_secs_f64()))
@@ -136,14 +142,14 @@ fn holds_password(url: &str) -> bool {
     login.contains(':')
 }
 
-fn show(progress: Progress) {
+fn told(progress: Progress) -> String {
     let doing = match progress.step {
         Step::Comparing => "looking at",
         Step::Deleting => "making room in",
         Step::Copying => "copying",
         Step::Verifying => "comparing",
     };
-    show_progress(&format!("{doing} {}: {} rows", progress.table, progress.rows));
+    format!("{doing} {}: {} rows", progress.table, progress.rows)
 }
 
 fn report(from: &DatabaseUrl, to: &DatabaseUrl, transferred: &Transferred, seconds: f64) -> Report {

@@ -91,6 +91,8 @@ pub struct Sourced {
     pub text: SecretString,
     /// Where it came from.
     pub source: Source,
+    /// What is to be known about its file: that others may read the secret in it.
+    pub warning: Option<Problem>,
 }
 
 /// All values that somebody or the table has set, the last layer's of each.
@@ -130,6 +132,11 @@ impl Layers {
     /// The value of a setting; `None` where nobody sets it and it has no default.
     pub fn find(&self, key: Key) -> Option<&Sourced> {
         self.0.get(&key)
+    }
+
+    /// What is to be known about the files that secrets came from.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = Problem> {
+        self.0.values().filter_map(|sourced| sourced.warning.clone())
     }
 
     /// The same with some settings as they are while nobody sets them.
@@ -248,13 +255,23 @@ fn read_secret(place: &str, path: &Path) -> Result<Sourced, Problem> {
         )
     })?;
     let text = text.trim_end_matches(['\r', '\n']).to_owned();
-    Ok(sourced(text, Source::SecretFile(place.to_owned())))
+    Ok(Sourced {
+        warning: files::open_to_others(path).map(|mode| {
+            let fault = format!(
+                "names {}, which others may read or change (mode {mode:04o}): `chmod 600` makes the secret private",
+                path.display()
+            );
+            Problem::new(place, fault)
+        }),
+        ..sourced(text, Source::SecretFile(place.to_owned()))
+    })
 }
 
 fn sourced(text: String, source: Source) -> Sourced {
     Sourced {
         text: SecretString::from(text),
         source,
+        warning: None,
     }
 }
 

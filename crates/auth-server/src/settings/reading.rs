@@ -119,7 +119,11 @@ impl<'a> Reading<'a> {
             devices: devices?.filter(|_| limits.is_some()),
             limits,
             log: log?,
-            warnings: warnings.into_iter().flatten().collect(),
+            warnings: warnings
+                .into_iter()
+                .flatten()
+                .chain(self.layers.warnings())
+                .collect(),
         };
         if settings.environment == Environment::Production {
             let more = production::warnings(&settings);

@@ -6,8 +6,10 @@
 )]
 
 mod administration;
+mod comfort;
 mod database;
 mod desk;
+mod doctor;
 mod first_start;
 mod health;
 mod revocation;

@@ -1,7 +1,7 @@
 //! `audit export`: all rows that are wanted, page by page, so that memory stays the same however many there are.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use auth_domain::ports::Unavailable;
@@ -15,7 +15,8 @@ use super::entry::{COLUMNS, Row};
 use super::filter::FilterArguments;
 use crate::cli::desk::Desk;
 use crate::cli::failure::Failure;
-use crate::cli::output::{Report, exact_moment, show_progress, visible};
+use crate::cli::output::{Report, exact_moment, visible};
+use crate::cli::progress::Showing;
 
 /// How many rows are read at a time.
 const PAGE: u32 = 1_000;
@@ -56,13 +57,23 @@ enum Format {
 ///
 /// # Errors
 /// Where the trail can't be read or the file can't be written.
-pub(super) async fn run(desk: &Desk, arguments: &ExportArguments) -> Result<Option<Report>, Failure> {
+pub(super) async fn run(
+    desk: &Desk,
+    arguments: &ExportArguments,
+    showing: Showing,
+) -> Result<Option<Report>, Failure> {
     let filter = arguments.filter.resolve(desk).await?;
     let log = &*desk.store.audit_log;
     match &arguments.output {
         None => {
             let out = BufWriter::new(io::stdout().lock());
-            match export(log, filter, arguments, out).await {
+            // On one terminal the two would be in each other's way.
+            let showing = if io::stdout().is_terminal() {
+                Showing::Unwanted
+            } else {
+                showing
+            };
+            match export(log, filter, arguments, out, showing).await {
                 Ok(_) => Ok(None),
                 Err(Trouble::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
                 Err(trouble) => Err(trouble.into_failure("standard output")),
@@ -70,7 +81,7 @@ pub(super) async fn run(desk: &Desk, arguments: &ExportArguments) -> Result<Opti
         }
         Some(path) => {
             let shown = path.display().to_string();
-            let written = export_to(log, filter, arguments, path).await;
+            let written = export_to(log, filter, arguments, path, showing).await;
             let count = written.map_err(|trouble| trouble.into_failure(&shown))?;
             Ok(Some(Report::new(
                 format!("{count} events written to {}.", visible(&shown)),
@@ -86,6 +97,7 @@ async fn export_to(
     filter: AuditFilter,
     arguments: &ExportArguments,
     path: &Path,
+    showing: Showing,
 ) -> Result<u64, Trouble> {
     if !arguments.force && path.symlink_metadata().is_ok() {
         return Err(Trouble::Exists);
@@ -97,7 +109,7 @@ async fn export_to(
     // Of mode 0600, and deleted where it is not given its name below.
     let draft =
         NamedTempFile::new_in(folder).map_err(|error| Trouble::Folder(folder.to_owned(), error.kind()))?;
-    let written = export(log, filter, arguments, BufWriter::new(draft.as_file())).await?;
+    let written = export(log, filter, arguments, BufWriter::new(draft.as_file()), showing).await?;
     draft.as_file().sync_all()?;
     if arguments.force {
         draft.persist(path).map_err(|failed| failed.error)?;
@@ -119,8 +131,10 @@ async fn export(
     mut page: AuditFilter,
     arguments: &ExportArguments,
     out: impl Write,
+    showing: Showing,
 ) -> Result<u64, Trouble> {
     let mut sink = Sink::open(arguments.format, out)?;
+    let mut progress = showing.counted();
     let limit = arguments.limit.unwrap_or(u64::MAX);
     let mut written = 0;
     while written < limit {
@@ -132,9 +146,9 @@ async fn export(
             sink.write(row)?;
             written += 1;
         }
-        show_progress(&format!("{written} events, up to {}", exact_moment(last.at)));
+        progress.say(|| format!("{written} events, up to {}", exact_moment(last.at)));
     }
-    show_progress("");
+    drop(progress);
     sink.finish()?;
     Ok(written)
 }
@@ -288,9 +302,15 @@ mod tests {
 
     async fn exported(store: &FakeStore, arguments: &ExportArguments) -> String {
         let mut out = Vec::new();
-        export(store, AuditFilter::default(), arguments, &mut out)
-            .await
-            .unwrap();
+        export(
+            store,
+            AuditFilter::default(),
+            arguments,
+            &mut out,
+            Showing::Unwanted,
+        )
+        .await
+        .unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -344,18 +364,18 @@ mod tests {
         let path = folder.path().join("trail.jsonl");
         let store = store(&["a", "b"]).await;
         let once = arguments(Format::Jsonl);
-        let written = export_to(&store, AuditFilter::default(), &once, &path).await;
+        let written = export_to(&store, AuditFilter::default(), &once, &path, Showing::Unwanted).await;
         assert!(matches!(written, Ok(2)), "{written:?}");
         let mode = path.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let again = export_to(&store, AuditFilter::default(), &once, &path).await;
+        let again = export_to(&store, AuditFilter::default(), &once, &path, Showing::Unwanted).await;
         assert!(matches!(again, Err(Trouble::Exists)), "{again:?}");
         let forced = ExportArguments {
             force: true,
             limit: Some(1),
             ..arguments(Format::Jsonl)
         };
-        let written = export_to(&store, AuditFilter::default(), &forced, &path).await;
+        let written = export_to(&store, AuditFilter::default(), &forced, &path, Showing::Unwanted).await;
         assert!(matches!(written, Ok(1)), "{written:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
@@ -366,7 +386,14 @@ mod tests {
         let path = folder.path().join("trail.jsonl");
         let store = store(&["a"]).await;
         store.outage.fail_nth(2);
-        let failed = export_to(&store, AuditFilter::default(), &arguments(Format::Jsonl), &path).await;
+        let failed = export_to(
+            &store,
+            AuditFilter::default(),
+            &arguments(Format::Jsonl),
+            &path,
+            Showing::Unwanted,
+        )
+        .await;
         assert!(matches!(failed, Err(Trouble::Read(_))), "{failed:?}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
