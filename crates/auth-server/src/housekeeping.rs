@@ -84,6 +84,46 @@ enum Run {
     LeaseLost,
 }
 
+/// What came of a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// All was done, or is being done by another instance.
+    Kept,
+    /// Something failed.
+    Missed,
+}
+
+/// The rounds that were missed since the last that was kept.
+#[derive(Debug, Default)]
+struct Missed(u32);
+
+impl Missed {
+    /// One is soon made up for; so many in a row is a fault that lasts.
+    const MANY: u32 = 3;
+
+    fn note(&mut self, round: Round) {
+        let was_overdue = self.is_overdue();
+        self.0 = match round {
+            Round::Kept => 0,
+            Round::Missed => self.0.saturating_add(1),
+        };
+        telemetry::housekeeping_overdue(self.is_overdue());
+        match (was_overdue, self.is_overdue()) {
+            (false, true) => tracing::warn!(
+                event_type = "housekeeping",
+                rounds = self.0,
+                "housekeeping is overdue: what need not be kept any more is not deleted"
+            ),
+            (true, false) => tracing::info!(event_type = "housekeeping", "housekeeping is done again"),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    const fn is_overdue(&self) -> bool {
+        self.0 >= Self::MANY
+    }
+}
+
 /// Does the chores.
 #[derive(Clone)]
 pub struct Housekeeper {
@@ -116,14 +156,15 @@ impl Housekeeper {
         }
         telemetry::housekeeping_begins_or_ends(false);
         tokio::time::sleep(FIRST_AFTER).await;
+        let mut missed = Missed::default();
         loop {
-            self.run().await;
+            missed.note(self.run().await);
             tokio::time::sleep(self.settings.interval).await;
         }
     }
 
     /// Does all chores once, unless another instance is at it.
-    async fn run(&self) {
+    async fn run(&self) -> Round {
         match self.take_lease().await {
             Ok(true) => {}
             Ok(false) => {
@@ -131,9 +172,12 @@ impl Housekeeper {
                     event_type = "housekeeping",
                     "another instance does the housekeeping"
                 );
-                return;
+                return Round::Kept;
             }
-            Err(outage) => return report(None, &outage),
+            Err(outage) => {
+                report(None, &outage);
+                return Round::Missed;
+            }
         }
         telemetry::housekeeping_begins_or_ends(true);
         let begun = Instant::now();
@@ -146,6 +190,10 @@ impl Housekeeper {
         telemetry::housekeeping_begins_or_ends(false);
         if run == Run::Finished {
             telemetry::housekeeping_finished(self.clock.now(), begun.elapsed());
+        }
+        match run {
+            Run::Finished | Run::LeaseLost => Round::Kept,
+            Run::Incomplete => Round::Missed,
         }
     }
 
@@ -414,6 +462,37 @@ mod tests {
             0,
             "the first chore failed, the second did not"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_in_which_something_failed_is_missed_and_one_that_another_instance_does_is_not() {
+        let store = store(1).await;
+        let clock = MockClock::at(at(2 * DAY));
+        let one = housekeeper(&store, &clock, None);
+        assert_eq!(one.run().await, Round::Kept);
+        store.outage.begin();
+        assert_eq!(one.run().await, Round::Missed);
+        store.outage.end();
+        store.outage.fail_nth(2);
+        assert_eq!(one.run().await, Round::Missed, "one chore failed");
+        let other = Housekeeper {
+            instance: instance("other"),
+            ..one.clone()
+        };
+        assert!(other.take_lease().await.unwrap());
+        assert_eq!(one.run().await, Round::Kept);
+    }
+
+    #[test]
+    fn housekeeping_is_overdue_after_three_missed_rounds_until_one_is_kept() {
+        let (recorder, telemetry) = telemetry::Telemetry::local();
+        let mut missed = Missed::default();
+        let mut note = |round| {
+            metrics::with_local_recorder(&recorder, || missed.note(round));
+            telemetry.render().contains("auth_housekeeping_overdue 1\n")
+        };
+        let rounds = [Round::Missed, Round::Missed, Round::Missed, Round::Missed, Round::Kept, Round::Missed];
+        assert_eq!(rounds.map(&mut note), [false, false, true, true, false, false]);
     }
 
     /// Signs alice in so many seconds after the start, by a token that expires at the given one.

@@ -13,6 +13,7 @@ use auth_e2e::http::Http;
 use auth_e2e::installation::Installation;
 use auth_e2e::server::{Server, within};
 use auth_testkit::server::Database;
+use rustix::process::{Pid, Signal, kill_process};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the balancer asks whether an instance is ready.
@@ -237,6 +238,9 @@ fn a_drain_is_announced_first_then_the_door_closes_and_operators_see_it_to_its_e
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
     assert_eq!(everybody().get("/ready").unwrap().status, 503);
     assert_eq!(everybody().get("/live").unwrap().status, 200);
+    // So container health checks tell the two apart without a shell.
+    let probe = |which| installation.run(&["health", which], "").unwrap().status.code();
+    assert_eq!((probe("--ready"), probe("--live")), (Some(1), Some(0)));
     let form = "grant_type=password&client_id=codelab-flutter-app&username=nobody&password=x";
     let mut begun = begin_request(server.address(), form);
 
@@ -254,6 +258,16 @@ fn a_drain_is_announced_first_then_the_door_closes_and_operators_see_it_to_its_e
     begun.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     assert!(server.ended().unwrap().success());
+}
+
+#[test]
+fn who_stops_a_server_at_a_terminal_waits_for_no_balancer() {
+    let installation = Installation::new().with("AUTH_SERVICE__DRAIN_DELAY", "600");
+    let server = installation.start();
+    let process = Pid::from_raw(server.pid().try_into().unwrap()).unwrap();
+    kill_process(process, Signal::INT).unwrap();
+    assert!(server.ended().unwrap().success());
+    assert!(!installation.printed().contains("draining"));
 }
 
 #[test]

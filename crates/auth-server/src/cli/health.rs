@@ -25,6 +25,12 @@ pub(super) struct HealthArguments {
     /// The server's base URL [default: the address of the settings]
     #[arg(long, value_name = "URL", value_parser = base_url)]
     url: Option<String>,
+    /// Ask only whether it answers: for whoever starts it anew where it does not
+    #[arg(long, conflicts_with = "ready")]
+    live: bool,
+    /// Ask only whether it can serve: for whoever passes requests on
+    #[arg(long)]
+    ready: bool,
     /// Trust the certificates in this PEM file, in place of those the system trusts
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -62,6 +68,10 @@ pub(super) fn run(arguments: &HealthArguments, settings: &Settings) -> Result<Re
         .tls_config(tls(arguments.ca.as_deref(), arguments.url.as_deref())?)
         .build()
         .into();
+    if arguments.live || arguments.ready {
+        let path = if arguments.live { "live" } else { "ready" };
+        return Ok(one(&ask(&agent, &format!("{base}/{path}"))?));
+    }
     let health = ask(&agent, &format!("{base}/health"))?;
     let readiness = ask(&agent, &format!("{base}/ready"))?;
     Ok(report(&health, &readiness))
@@ -174,6 +184,21 @@ pub(super) fn advice(error: &ureq::Error) -> &'static str {
 /// The library has no kind of its own for this fault.
 const SHOWN_BY_AN_AUTHORITY: &str = "CaUsedAsEndEntity";
 
+/// What one probe came to.
+fn one(said: &Said) -> Report {
+    let mut lines = vec![("status", said.member("status"))];
+    if !said.missing().is_empty() {
+        lines.push(("missing", said.missing().join(", ")));
+    }
+    Report {
+        ending: if said.is_good() { Ending::Good } else { Ending::Bad },
+        ..Report::new(
+            fields(&lines),
+            json!({ "http_status": said.status, "status": said.member("status"), "missing": said.missing() }),
+        )
+    }
+}
+
 fn report(health: &Said, readiness: &Said) -> Report {
     let missing = readiness.missing();
     let mut lines = vec![
@@ -228,6 +253,27 @@ mod tests {
             pending.people
         );
         assert_eq!(pending.programs["missing"], json!(["migrations"]));
+    }
+
+    #[test]
+    fn one_probe_is_good_by_its_status_alone() {
+        let said = |status: u16, body: Value| Said { status, body };
+        let alive = one(&said(200, json!({"status": "alive"})));
+        assert_eq!(
+            (alive.ending, alive.people.as_str()),
+            (Ending::Good, "status  alive")
+        );
+        let stopping = one(&said(
+            503,
+            json!({"status": "not_ready", "missing": ["stopping"]}),
+        ));
+        assert_eq!(stopping.ending, Ending::Bad);
+        assert_eq!(stopping.programs["missing"], json!(["stopping"]));
+        assert!(
+            stopping.people.contains("missing  stopping"),
+            "{}",
+            stopping.people
+        );
     }
 
     #[test]

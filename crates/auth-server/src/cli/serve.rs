@@ -3,7 +3,9 @@
 use std::io::{self, IsTerminal as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
 use actix_web::rt::spawn;
 use actix_web::rt::task::JoinHandle;
 use clap::Args;
@@ -15,6 +17,7 @@ use super::output::{place_of, print, print_error, try_print};
 use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL_CLIENT};
 use crate::compose::{self, Application, StartError, World};
 use crate::housekeeping::Housekeeper;
+use crate::http::Stopping;
 use crate::http::tls::Certificates;
 use crate::renewal::Renewal;
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
@@ -56,8 +59,8 @@ impl ServeArguments {
 /// Where it can't start, and why.
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     // First of all, so that a taken port leaves nothing behind.
-    let listener = compose::bind(&settings.listen)?;
-    let _log = telemetry::init(log_format(settings), log_level(settings))
+    let listeners = Listeners::bind(settings)?;
+    let _log = telemetry::init(log_format(settings), log_levels(settings))
         .map_err(|error| Failure::of("start the log", &error))?;
     for warning in &settings.warnings {
         tracing::warn!(
@@ -75,13 +78,42 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             "so many connections can be held open"
         );
     }
-    actix_web::rt::System::new().block_on(serve(settings, listener))
+    actix_web::rt::System::new().block_on(serve(settings, listeners))
 }
 
-async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure> {
-    let address = listener
-        .local_addr()
-        .map_err(|error| Failure::of("listen", &error))?;
+/// The listeners, which nobody is answered on yet.
+struct Listeners {
+    everybody: Listener,
+    operators: Option<Listener>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listeners {
+    fn bind(settings: &Settings) -> Result<Self, Failure> {
+        let operators = settings.listen.operators.map(Listener::bind);
+        Ok(Self {
+            everybody: Listener::bind(settings.listen.address())?,
+            operators: operators.transpose()?,
+        })
+    }
+}
+
+impl Listener {
+    fn bind(address: SocketAddr) -> Result<Self, Failure> {
+        let socket = compose::bind(address)?;
+        let address = socket
+            .local_addr()
+            .map_err(|error| Failure::of("listen", &error))?;
+        Ok(Self { socket, address })
+    }
+}
+
+async fn serve(settings: &Settings, listeners: Listeners) -> Result<(), Failure> {
+    let address = listeners.everybody.address;
     let deaf = |error: io::Error| Failure::of("listen for signals", &error);
     let stop = StopSignals::listen().map_err(deaf)?;
     // Heard in any case: who sends it means to have files read again, not to end the program.
@@ -94,7 +126,7 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
         world,
         ..
     } = &application;
-    print(&greeting(settings, address));
+    print(&greeting(settings, &listeners));
     let first = bootstrap::first_start(settings, store, &**hashing, world).await?;
     // Right after the commit and before anything else can fail: nobody else knows them.
     if let Some(told) = secrets(&first)
@@ -105,28 +137,38 @@ async fn serve(settings: &Settings, listener: TcpListener) -> Result<(), Failure
     if bootstrap::can_admin_sign_in(store).await? {
         print(&first_token(settings, address));
     }
-    let server = http::serve(
-        application.services.clone(),
-        compose::http_settings(settings, certificates.clone()),
-        listener,
-    )
-    .map_err(StartError::Http)?;
+    let state = http::prepare(application.services.clone()).map_err(StartError::Http)?;
+    let http_settings = compose::http_settings(settings, certificates.clone());
+    let server = http::serve(&state, http_settings, listeners.everybody.socket).map_err(StartError::Http)?;
+    let operators = listeners
+        .operators
+        .map(|listener| http::serve_operators(&state, listener.socket));
+    let operators = operators.transpose().map_err(StartError::Http)?;
     let certificates = certificates.map(|certificates| (certificates, reload));
     let background = start_background(settings, &application, certificates);
     tracing::info!(event_type = "started", address = %address, version = env!("CARGO_PKG_VERSION"), "serving");
     supervisor::tell(Progress::Ready);
-    let handle = server.handle();
-    spawn(async move {
-        stop.received().await;
-        supervisor::tell(Progress::Stopping);
-        handle.stop(true).await;
-    });
+    let ending = Ending {
+        stopping: state.stopping(),
+        delay: settings.listen.drain_delay,
+        server: server.handle(),
+    };
+    spawn(ending.when_asked(stop));
+    let operators = operators.map(|operators| (operators.handle(), spawn(operators)));
     let ended = server.await;
     for task in background {
         task.abort();
     }
+    // They have watched it to its end.
+    if let Some((handle, served)) = operators {
+        handle.stop(true).await;
+        served.abort();
+    }
     let store = store.clone();
     let drained = tokio::task::spawn_blocking(move || store.shutdown()).await;
+    if let Some(traces) = application.traces.clone() {
+        traces.finish().await;
+    }
     tracing::info!(event_type = "stopped", "stopped");
     ended.map_err(|error| Failure::of("serve", &error))?;
     drained.map_err(|error| Failure::of("close the database", &error))
@@ -168,6 +210,44 @@ struct StopSignals {
     interrupt: Signal,
 }
 
+/// How the server comes to its end.
+struct Ending {
+    stopping: Arc<Stopping>,
+    delay: Duration,
+    server: ServerHandle,
+}
+
+impl Ending {
+    /// Says that it is near, waits until that has been heard where there is time for it, and lets nothing new in.
+    async fn when_asked(self, mut stop: StopSignals) {
+        let asked = stop.received().await;
+        self.stopping.begin();
+        supervisor::tell(Progress::Stopping);
+        if asked == Asked::BySystem && !self.delay.is_zero() {
+            tracing::info!(
+                event_type = "draining",
+                seconds = self.delay.as_secs(),
+                "about to stop: not ready any more, and still serving"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(self.delay) => {}
+                _ = stop.received() => {}
+            }
+        }
+        tracing::info!(event_type = "stopping", "finishing what was begun");
+        self.server.stop(true).await;
+    }
+}
+
+/// Who wants the program to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Whoever supervises it, by SIGTERM.
+    BySystem,
+    /// Somebody at a terminal, by SIGINT.
+    AtTerminal,
+}
+
 impl StopSignals {
     fn listen() -> io::Result<Self> {
         Ok(Self {
@@ -176,15 +256,18 @@ impl StopSignals {
         })
     }
 
-    async fn received(mut self) {
+    async fn received(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::BySystem,
+            _ = self.interrupt.recv() => Asked::AtTerminal,
         }
     }
 }
 
-fn greeting(settings: &Settings, address: SocketAddr) -> String {
+fn greeting(settings: &Settings, listeners: &Listeners) -> String {
+    let address = listeners.everybody.address;
+    let metrics = listeners.operators.as_ref();
+    let metrics = metrics.map(|operators| format!("\n\x20 metrics   http://{}/metrics", operators.address));
     let keys = match &settings.keys.place {
         KeyPlace::Folder(folder) => folder.display().to_string(),
         KeyPlace::Pair { private, .. } => private.display().to_string(),
@@ -193,7 +276,8 @@ fn greeting(settings: &Settings, address: SocketAddr) -> String {
         "CodeLab Auth Service {version} listens on {scheme}://{address}\n\
          \x20 database  {database}\n\
          \x20 keys      {keys}\n\
-         \x20 issuer    {issuer}",
+         \x20 issuer    {issuer}{metrics}",
+        metrics = metrics.unwrap_or_default(),
         version = env!("CARGO_PKG_VERSION"),
         scheme = settings.listen.scheme(),
         database = place_of(&settings.database.url),
@@ -259,8 +343,19 @@ fn log_format(settings: &Settings) -> telemetry::LogFormat {
     }
 }
 
-const fn log_level(settings: &Settings) -> LevelFilter {
-    match settings.log.level {
+fn log_levels(settings: &Settings) -> telemetry::LogLevels {
+    let levels = &settings.log.levels;
+    let modules = levels.modules.iter();
+    telemetry::LogLevels {
+        all: level_filter(levels.all),
+        modules: modules
+            .map(|(module, level)| (module.clone(), level_filter(*level)))
+            .collect(),
+    }
+}
+
+const fn level_filter(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,

@@ -83,6 +83,23 @@ impl Door {
         }
     }
 
+    /// The same, telling the metrics how many connections are open.
+    pub(super) fn counted(self) -> Self {
+        let open = Open {
+            is_counted: true,
+            ..Open::default()
+        };
+        Self {
+            open: Arc::new(open),
+            ..self
+        }
+    }
+
+    /// How many connections there may be, and for how long one may keep us waiting.
+    pub(super) const fn limits(&self) -> ConnectionLimits {
+        self.limits
+    }
+
     /// Lets a connection in where there is room for it, and makes it secure where that is called for.
     pub(super) async fn admit(&self, stream: TcpStream) -> io::Result<(Connection, Option<SocketAddr>)> {
         let peer = stream.peer_addr()?;
@@ -119,6 +136,7 @@ impl Door {
             *taken += 1;
         }
         seats.total += 1;
+        self.open.tell(&seats);
         Ok(Seat {
             network,
             open: Arc::clone(&self.open),
@@ -128,7 +146,11 @@ impl Door {
 
 /// The connections that are open. Bounded by their number, since a network without any has no entry.
 #[derive(Default)]
-struct Open(Mutex<Seats>);
+struct Open {
+    seats: Mutex<Seats>,
+    /// Whether the metrics are told.
+    is_counted: bool,
+}
 
 #[derive(Default)]
 struct Seats {
@@ -138,7 +160,13 @@ struct Seats {
 
 impl Open {
     fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, seats: &Seats) {
+        if self.is_counted {
+            telemetry::connections(seats.total);
+        }
     }
 }
 
@@ -153,6 +181,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut seats = self.open.seats();
         seats.total = seats.total.saturating_sub(1);
+        self.open.tell(&seats);
         let Some(network) = self.network else { return };
         if let Some(taken) = seats.by_network.get_mut(&network) {
             *taken -= 1;

@@ -16,11 +16,12 @@ use actix_web::{App, Error, FromRequest, Handler, Resource, Responder};
 use auth_domain::password::Pace;
 use auth_domain::ports::{Clock, Random, StoreProbe, TokenSigner};
 use auth_domain::token_service::TokenService;
+use futures::future::BoxFuture;
 use rustix::net::sockopt::set_tcp_user_timeout;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clients::ClientNews;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{self, Telemetry};
+use crate::telemetry::traces::Traces;
 use crate::throttle::SharedThrottle;
 
 use client_address::Trust;
@@ -29,6 +30,8 @@ use cors::{AllowedOrigins, Cors};
 use docs::DocsPage;
 use edge::Edge;
 use tls::Certificates;
+
+pub use stopping::Stopping;
 
 pub mod basic;
 pub mod client_address;
@@ -46,8 +49,11 @@ mod introspect;
 pub mod openapi;
 mod operations;
 mod revoke;
+pub mod route;
+mod stopping;
 pub mod tls;
 mod token;
+pub mod traceparent;
 mod unread;
 pub mod wire;
 
@@ -78,9 +84,14 @@ pub struct Services {
     pub random: Arc<dyn Random>,
     /// When the refusal of a sign-in may leave.
     pub pace: Pace,
-    /// Told before metrics are read, to bring up to date those that are only looked at then.
-    pub gauges: Arc<dyn Fn() + Send + Sync>,
+    /// Where traces are sent, if they are.
+    pub traces: Option<Traces>,
+    /// Asked before metrics are read, to bring up to date those that are only looked at then.
+    pub gauges: Gauges,
 }
+
+/// Brings metrics up to date that are only looked at when they are read.
+pub type Gauges = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// How the server is reached.
 #[derive(Debug, Clone)]
@@ -105,6 +116,18 @@ pub struct HttpSettings {
     pub plain_http: PlainHttp,
     /// Whether there is a page to read the API on.
     pub docs_page: DocsPage,
+    /// Where metrics are read.
+    pub metrics_page: MetricsPage,
+}
+
+/// Where metrics are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MetricsPage {
+    /// Where everything else is.
+    #[default]
+    Here,
+    /// On the operators' own listener, and only there.
+    Elsewhere,
 }
 
 /// What becomes of a request that may hold a secret and came over plain HTTP.
@@ -130,6 +153,7 @@ impl Default for HttpSettings {
             tls: None,
             plain_http: PlainHttp::default(),
             docs_page: DocsPage::default(),
+            metrics_page: MetricsPage::default(),
         }
     }
 }
@@ -137,7 +161,8 @@ impl Default for HttpSettings {
 /// What is shared by all workers.
 pub struct State {
     services: Services,
-    telemetry: Telemetry,
+    telemetry: Arc<Telemetry>,
+    stopping: Arc<Stopping>,
     metadata: Bytes,
     /// The path of the issuer URL, which clients put after [`METADATA`] (RFC 8414 section 3.1).
     issuer_path: String,
@@ -159,59 +184,132 @@ impl State {
             openapi: openapi::document()?.into(),
             nameless: Arc::new(Once::new()),
             services,
-            telemetry,
+            telemetry: Arc::new(telemetry),
+            stopping: Arc::default(),
         })
     }
 }
 
-/// Starts to serve on a bound listener. The returned server is driven by awaiting it, and stopped by SIGTERM, by
-/// SIGINT, or through its handle, each time after it has finished what it has begun.
+impl State {
+    /// Whether the server is about to stop, to be told by whoever stops it.
+    pub fn stopping(&self) -> Arc<Stopping> {
+        Arc::clone(&self.stopping)
+    }
+}
+
+/// What the listeners of this process share.
 ///
 /// # Errors
-/// Where the listener can't be used, or metrics can't be kept.
-pub fn serve(services: Services, settings: HttpSettings, listener: TcpListener) -> io::Result<Server> {
+/// Where metrics can't be kept.
+pub fn prepare(services: Services) -> io::Result<Data<State>> {
     let telemetry = Telemetry::install().map_err(io::Error::other)?;
-    let state = Data::new(State::new(services, telemetry)?);
+    State::new(services, telemetry).map(Data::new)
+}
+
+/// Starts to serve on a bound listener. The returned server is driven by awaiting it, and stopped through its handle,
+/// after it has finished what it has begun.
+///
+/// # Errors
+/// Where the listener can't be used.
+pub fn serve(state: &Data<State>, settings: HttpSettings, listener: TcpListener) -> io::Result<Server> {
     let limits = settings.connections;
+    telemetry::connections_max(limits.total);
     let tls = settings.tls.as_ref().map(Certificates::acceptor).transpose();
     let tls = tls.map_err(io::Error::other)?;
-    let door = Arc::new(Door::new(limits, settings.trust.clone(), tls));
-    // Beyond the time limits of our own: what the system still holds for a client that takes nothing ends as well.
-    // Connections have it from their listener.
-    set_tcp_user_timeout(
-        &listener,
-        u32::try_from(limits.answer.as_millis()).unwrap_or(u32::MAX),
-    )?;
-    let builder = ServerBuilder::new()
-        .workers(settings.workers.clamp(1, MAX_WORKERS))
-        .max_concurrent_connections(limits.total)
-        .shutdown_timeout(settings.shutdown_timeout.as_secs())
-        .shutdown_signal(asked_to_stop());
-    let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("http", listener, move || {
-        let (door, stopping) = (Arc::clone(&door), stopping.clone());
-        let app = app(state.clone(), &settings)
-            .into_factory()
-            .map_err(|error: Error| error.error_response());
-        let http = HttpService::build()
-            .keep_alive(limits.keep_alive)
-            .client_request_timeout(limits.head)
-            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
+    let door = Door::new(limits, settings.trust.clone(), tls).counted();
+    let server = Listening {
+        name: "http",
+        workers: settings.workers,
+        shutdown_timeout: settings.shutdown_timeout,
+        door,
+    };
+    let state = state.clone();
+    server.run(listener, move || app(state.clone(), &settings))
+}
+
+/// Starts to serve operators and their machines on a listener of their own: what they ask, and nothing else.
+///
+/// # Errors
+/// Where the listener can't be used.
+pub fn serve_operators(state: &Data<State>, listener: TcpListener) -> io::Result<Server> {
+    let server = Listening {
+        name: "operators",
+        workers: 1,
+        shutdown_timeout: Duration::from_secs(1),
+        door: Door::new(OPERATORS_CONNECTIONS, Trust::default(), None),
+    };
+    let state = state.clone();
+    server.run(listener, move || operators_app(state.clone()))
+}
+
+/// How long they may go without an answer: longer than any probe.
+const OPERATORS_PATIENCE: Duration = Duration::from_secs(10);
+/// Enough for a few scrapers, probes and people; and nothing that those could miss elsewhere.
+const OPERATORS_CONNECTIONS: ConnectionLimits = ConnectionLimits {
+    total: 64,
+    per_address: 64,
+    keep_alive: Duration::from_secs(75),
+    head: Duration::from_secs(5),
+    answer: Duration::from_secs(20),
+};
+
+/// How one listener is served.
+struct Listening {
+    name: &'static str,
+    workers: usize,
+    shutdown_timeout: Duration,
+    door: Door,
+}
+
+impl Listening {
+    fn run<T>(
+        self,
+        listener: TcpListener,
+        app: impl Fn() -> App<T> + Clone + Send + 'static,
+    ) -> io::Result<Server>
+    where
+        T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = Error, InitError = ()>
+            + 'static,
+    {
+        let limits = self.door.limits();
+        let door = Arc::new(self.door);
+        // Beyond the time limits of our own: what the system still holds for a client that takes nothing ends as well.
+        // Connections have it from their listener.
+        set_tcp_user_timeout(
+            &listener,
+            u32::try_from(limits.answer.as_millis()).unwrap_or(u32::MAX),
+        )?;
+        let builder = ServerBuilder::new()
+            .workers(self.workers.clamp(1, MAX_WORKERS))
+            .max_concurrent_connections(limits.total)
+            .shutdown_timeout(self.shutdown_timeout.as_secs())
+            .disable_signals();
+        let stopping = builder.graceful_shutdown_signal();
+        let server = builder.listen(self.name, listener, move || {
+            let (door, stopping) = (Arc::clone(&door), stopping.clone());
+            let app = app()
+                .into_factory()
+                .map_err(|error: Error| error.error_response());
+            let http = HttpService::build()
+                .keep_alive(limits.keep_alive)
+                .client_request_timeout(limits.head)
+                .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.notified().await }
+                })
+                .on_connect_ext(|connection: &Connection, data| {
+                    data.insert(connection.watch());
+                })
+                .h1(map_config(app, |()| AppConfig::default()));
+            fn_service(move |stream: TcpStream| {
+                let door = Arc::clone(&door);
+                async move { door.admit(stream).await.map_err(DispatchError::Io) }
             })
-            .on_connect_ext(|connection: &Connection, data| {
-                data.insert(connection.watch());
-            })
-            .h1(map_config(app, |()| AppConfig::default()));
-        fn_service(move |stream: TcpStream| {
-            let door = Arc::clone(&door);
-            async move { door.admit(stream).await.map_err(DispatchError::Io) }
-        })
-        .and_then(http)
-    })?;
-    Ok(server.run())
+            .and_then(http)
+        })?;
+        Ok(server.run())
+    }
 }
 
 /// The application, as it is served and as it is tested.
@@ -223,20 +321,31 @@ pub fn app(
     + use<>,
 > {
     let prefix = settings.base_path.trim_end_matches('/');
+    let of_issuer = format!("{METADATA}{}", state.issuer_path);
     let edge = Edge::new(edge::Rules {
+        paths: route::Paths {
+            prefix: prefix.to_owned(),
+            of_issuer: of_issuer.clone(),
+        },
         random: Arc::clone(&state.services.random),
         trust: settings.trust.clone(),
         cors: Cors::new(settings.origins.clone(), prefix),
         request_timeout: settings.request_timeout,
         plain_http: settings.plain_http,
         nameless: Arc::clone(&state.nameless),
+        traces: state.services.traces.clone(),
+        telemetry: Arc::clone(&state.telemetry),
+        stopping: Arc::clone(&state.stopping),
     });
-    let of_issuer = format!("{METADATA}{}", state.issuer_path);
     let routes = |service: &mut ServiceConfig| {
         routes(service, &of_issuer);
         match settings.docs_page {
             DocsPage::Served => docs::routes(service),
             DocsPage::Absent => {}
+        }
+        match settings.metrics_page {
+            MetricsPage::Here => metrics_route(service),
+            MetricsPage::Elsewhere => {}
         }
     };
     let mut app = App::new().app_data(state).configure(routes);
@@ -246,7 +355,44 @@ pub fn app(
     app.default_service(web::to(fallback::not_found)).wrap(edge)
 }
 
-/// Every route; the server's metadata also where its issuer puts them.
+/// What operators find on a listener of their own.
+pub fn operators_app(
+    state: Data<State>,
+) -> App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = Error, InitError = ()>
+    + use<>,
+> {
+    let edge = Edge::new(edge::Rules {
+        paths: route::Paths {
+            prefix: String::new(),
+            of_issuer: METADATA.to_owned(),
+        },
+        random: Arc::clone(&state.services.random),
+        trust: Trust::default(),
+        cors: Cors::new(AllowedOrigins::default(), ""),
+        request_timeout: OPERATORS_PATIENCE,
+        // Nothing here takes a secret.
+        plain_http: PlainHttp::Served,
+        nameless: Arc::clone(&state.nameless),
+        traces: state.services.traces.clone(),
+        telemetry: Arc::clone(&state.telemetry),
+        stopping: Arc::clone(&state.stopping),
+    });
+    let routes = |service: &mut ServiceConfig| {
+        metrics_route(service);
+        service
+            .service(get("/health", operations::health))
+            .service(get("/ready", operations::ready))
+            .service(get("/live", operations::live));
+    };
+    App::new()
+        .app_data(state)
+        .configure(routes)
+        .default_service(web::to(fallback::not_found))
+        .wrap(edge)
+}
+
+/// Every route but that of the metrics; the server's metadata also where its issuer puts them.
 fn routes(service: &mut ServiceConfig, of_issuer: &str) {
     if of_issuer != METADATA {
         service.service(get(of_issuer, discovery::metadata));
@@ -259,8 +405,12 @@ fn routes(service: &mut ServiceConfig, of_issuer: &str) {
         .service(get(METADATA, discovery::metadata))
         .service(get("/health", operations::health))
         .service(get("/ready", operations::ready))
-        .service(get("/metrics", operations::metrics))
+        .service(get("/live", operations::live))
         .service(get("/openapi.json", operations::openapi));
+}
+
+fn metrics_route(service: &mut ServiceConfig) {
+    service.service(get("/metrics", operations::metrics));
 }
 
 fn post<F, Args>(path: &str, handler: F) -> Resource
@@ -282,25 +432,4 @@ where
     fallback::allowing("GET, HEAD", web::resource(path))
         .route(web::get().to(handler.clone()))
         .route(web::head().to(handler))
-}
-
-/// Resolves when the operator or the system wants the program to end.
-async fn asked_to_stop() {
-    tokio::select! {
-        () = received(SignalKind::terminate()) => {}
-        () = received(SignalKind::interrupt()) => {}
-    }
-}
-
-/// Resolves with the first signal of a kind; never, where the system does not let us listen.
-async fn received(kind: SignalKind) {
-    match signal(kind) {
-        Ok(mut signals) => {
-            signals.recv().await;
-        }
-        Err(error) => {
-            tracing::error!(event_type = "signals", %error, "listen for a signal to stop");
-            std::future::pending::<()>().await;
-        }
-    }
 }

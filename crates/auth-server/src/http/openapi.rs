@@ -63,6 +63,7 @@ pub fn document() -> serde_json::Result<String> {
         discovery::metadata,
         operations::health,
         operations::ready,
+        operations::live,
         operations::metrics,
         operations::openapi,
         docs::page,

@@ -16,7 +16,8 @@ use super::incoming::Incoming;
 use crate::clients::ClientNews;
 use crate::telemetry;
 
-/// How long the store may take to give a sign of life.
+/// How long the store may take to give a sign of life. Redis is not asked: a probe of its own watches it, and nobody
+/// waits for that.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether the server is well.
@@ -34,6 +35,12 @@ pub(super) struct Readiness {
     status: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<&'static str>,
+}
+
+/// That the process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Liveness {
+    status: &'static str,
 }
 
 /// Tells whether the server is well.
@@ -77,10 +84,13 @@ pub(super) async fn health(incoming: ReqData<Rc<Incoming>>, state: Data<State>) 
     tag = "operations",
     responses(
         (status = 200, description = "They can.", body = Readiness),
-        (status = 503, description = "Something is missing.", body = Readiness)
+        (status = 503, description = "Something is missing, or the server is about to stop.", body = Readiness)
     )
 )]
 pub(super) async fn ready(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -> HttpResponse {
+    if state.stopping.has_begun() {
+        return readiness(vec!["stopping"]);
+    }
     let mut missing = Vec::new();
     match probe(&*state.services.store, &incoming).await {
         Some(StoreReadiness::Ready) => {}
@@ -91,6 +101,10 @@ pub(super) async fn ready(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -
         telemetry::outage(&outage, &incoming);
         missing.push("signing_key");
     }
+    readiness(missing)
+}
+
+fn readiness(missing: Vec<&'static str>) -> HttpResponse {
     let (code, status) = if missing.is_empty() {
         (StatusCode::OK, "ready")
     } else {
@@ -99,7 +113,23 @@ pub(super) async fn ready(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -
     HttpResponse::build(code).json(Readiness { status, missing })
 }
 
+/// Tells that the process answers.
+///
+/// Nothing else is looked at: a server that has lost its database is not mended by being started anew.
+#[utoipa::path(
+    get,
+    path = "/live",
+    operation_id = "live",
+    tag = "operations",
+    responses((status = 200, description = "It does.", body = Liveness))
+)]
+pub(super) async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(Liveness { status: "alive" })
+}
+
 /// All metrics, in the text format of Prometheus.
+///
+/// With the setting `METRICS_ADDR` they are on a listener of their own, and not here.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -107,8 +137,10 @@ pub(super) async fn ready(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -
     tag = "operations",
     responses((status = 200, description = "All metrics.", body = String, content_type = "text/plain"))
 )]
-pub(super) async fn metrics(state: Data<State>) -> HttpResponse {
-    (state.services.gauges)();
+pub(super) async fn metrics(incoming: ReqData<Rc<Incoming>>, state: Data<State>) -> HttpResponse {
+    let database = probe(&*state.services.store, &incoming);
+    let (database, ()) = futures::join!(database, (state.services.gauges)());
+    telemetry::database_up(database.is_some());
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
         .body(state.telemetry.render())

@@ -19,6 +19,7 @@ use crate::http::client_address::Trust;
 use crate::http::cors::AllowedOrigins;
 use crate::http::docs::DocsPage;
 use crate::http::tls::TlsFiles;
+use crate::telemetry::traces::TraceSettings;
 use auth_domain::claims::Issuer;
 use auth_domain::device::DeviceSecret;
 use auth_domain::password::{HashScheme, LegacyHashes, NewPasswordRules, Pace, PasswordPolicy};
@@ -32,7 +33,7 @@ use auth_storage::DatabaseUrl;
 
 pub use layers::{Flag, Layers, Source, Sourced, Sources};
 pub use problem::{Problem, WrongSettings};
-pub use table::{Entry, Fallback, Group, Key, Secrecy, Support};
+pub use table::{Entry, Fallback, Group, Key, Secrecy};
 
 /// Everything an operator can decide, validated.
 #[derive(Debug, Clone)]
@@ -59,6 +60,8 @@ pub struct Settings {
     pub devices: Option<Devices>,
     /// What is logged.
     pub log: Log,
+    /// What is traced; `None` where nothing is.
+    pub traces: Option<TraceSettings>,
     /// What is accepted but should be known at every start.
     pub warnings: Vec<Problem>,
 }
@@ -74,6 +77,18 @@ pub enum Environment {
     Staging,
     /// In earnest: what is unsafe is refused.
     Production,
+}
+
+impl Environment {
+    /// Its name, as it is set.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Test => "test",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
 }
 
 /// Where and how the server listens.
@@ -103,6 +118,10 @@ pub struct Listen {
     pub workers: Option<usize>,
     /// How long a shutdown waits.
     pub shutdown_timeout: Duration,
+    /// How long it is announced before.
+    pub drain_delay: Duration,
+    /// Where operators have a listener of their own; `None` where they use the other.
+    pub operators: Option<SocketAddr>,
 }
 
 impl Listen {
@@ -257,16 +276,33 @@ impl Passwords {
 }
 
 /// What is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// The least severe level that is written.
-    pub level: LogLevel,
+    pub levels: LogLevels,
     /// In which form.
     pub format: LogFormat,
 }
 
-/// How severe a log line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The least severe level that is written, in all and module by module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLevels {
+    /// Of every module of this program that is not named.
+    pub all: LogLevel,
+    /// Of modules, by the beginnings of their paths.
+    pub modules: Vec<(String, LogLevel)>,
+}
+
+impl LogLevels {
+    /// The least severe that any module may say.
+    pub fn most(&self) -> LogLevel {
+        let of_modules = self.modules.iter().map(|(_, level)| *level);
+        of_modules.fold(self.all, Ord::max)
+    }
+}
+
+/// How severe a log line is; the most severe is the least of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names every logging library uses")]
 pub enum LogLevel {
     Error,

@@ -43,7 +43,7 @@ pub(super) fn problems(settings: &Settings, layers: &Layers) -> Vec<(Key, Proble
 /// What should be known about a server that starts in production.
 pub(super) fn warnings(settings: &Settings) -> Vec<Problem> {
     let mut warnings = Vec::new();
-    if matches!(settings.log.level, LogLevel::Debug | LogLevel::Trace) {
+    if settings.log.levels.most() >= LogLevel::Debug {
         warnings.push(problem(
             Key::LogLevel,
             "is for looking into trouble: in production it is a cost for every request; info is enough",
@@ -53,6 +53,7 @@ pub(super) fn warnings(settings: &Settings) -> Vec<Problem> {
         many_guesses(settings),
         many_guesses_from_one_address(settings),
         no_floor(settings),
+        open_metrics(settings),
         database_in_clear(Key::DbUrl, Some(&settings.database.url)),
         database_in_clear(Key::DbReadUrl, settings.database.replica.as_ref()),
     ];
@@ -98,6 +99,16 @@ fn wide(key: Key, networks: &[IpNet], why: &str) -> Option<Fault> {
     };
     let found = networks.iter().find(is_wide)?;
     Some((key, format!("{found} is too wide, since {why}")))
+}
+
+/// A proxy in front may keep strangers from them, or not: it is not seen from here.
+fn open_metrics(settings: &Settings) -> Option<Fault> {
+    let is_open = settings.listen.operators.is_none() && !settings.listen.host.is_loopback();
+    is_open.then(|| {
+        let fault = "is not set, so /metrics is open to whoever reaches HOST and PORT: name an address that is reached \
+                     from inside only, such as 127.0.0.1:9464, or see to it that the proxy does not pass /metrics on";
+        (Key::MetricsAddr, fault.to_owned())
+    })
 }
 
 fn any_origin(settings: &Settings) -> Option<Fault> {

@@ -1,6 +1,7 @@
 //! Converts texts into validated settings, and collects everything that is wrong on the way.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -19,11 +20,12 @@ use secrecy::ExposeSecret;
 use crate::http::docs::DocsPage;
 use crate::http::client_address::{AddressHeader, Trust};
 use crate::http::tls::TlsFiles;
+use crate::telemetry::traces::{Collector, Protocol, TraceSettings};
 
 use super::layers::{Layers, Source, Sourced};
 use super::problem::Problem;
 use super::production;
-use super::table::{Key, Secrecy, Support};
+use super::table::{Key, Secrecy};
 use super::values::{self, Parsed};
 use super::{
     Database, Devices, Environment, Housekeeping, KeyPlace, Keys, Listen, Log, LogFormat, LogLevel,
@@ -89,7 +91,6 @@ impl<'a> Reading<'a> {
 
     /// Each section is read before the first fault of another ends the reading.
     fn settings(&mut self) -> Result<Settings, Noted> {
-        self.refuse_what_is_not_supported();
         let environment = self.value(Key::Environment, values::one_of(ENVIRONMENTS));
         let listen = self.listen();
         let database = self.database();
@@ -101,6 +102,7 @@ impl<'a> Reading<'a> {
         let limits = self.limits();
         let devices = self.devices();
         let log = self.log();
+        let traces = self.traces(environment.as_ref().ok().copied());
         let (limits, listen, passwords, database) = (limits?, listen?, passwords?, database?);
         self.check_times(&listen, &passwords)?;
         let warnings = [
@@ -119,6 +121,7 @@ impl<'a> Reading<'a> {
             devices: devices?.filter(|_| limits.is_some()),
             limits,
             log: log?,
+            traces: traces?,
             warnings: warnings
                 .into_iter()
                 .flatten()
@@ -130,20 +133,6 @@ impl<'a> Reading<'a> {
             settings.warnings.extend(more);
         }
         Ok(settings)
-    }
-
-    fn refuse_what_is_not_supported(&mut self) {
-        let refused = Key::ALL
-            .iter()
-            .filter(|key| key.entry().support == Support::Refused)
-            .filter_map(|key| self.layers.find(*key).map(|sourced| (*key, sourced)))
-            .map(|(key, sourced)| {
-                Problem::new(
-                    place(key, &sourced.source),
-                    "is not available in this version: remove it",
-                )
-            });
-        self.problems.extend(refused);
     }
 
     /// Whether a failed sign-in is answered before its time is up: else it would be an outage, and a good one not.
@@ -194,9 +183,17 @@ impl<'a> Reading<'a> {
         let per_address = self.value(Key::MaxConnectionsPerAddress, values::count(1..=1_000_000));
         let workers = self.optional(Key::Workers, values::count(1..=256));
         let shutdown_timeout = self.value(Key::ShutdownTimeout, values::seconds(0..=3_600));
+        let drain_delay = self.value(Key::DrainDelay, values::seconds(0..=3_600));
+        let operators = self.optional(Key::MetricsAddr, values::socket_address);
+        let (host, port, operators) = (host?, port?, operators?);
+        if port != 0 && operators == Some(SocketAddr::new(host, port)) {
+            return Err(self.note(Key::MetricsAddr, "must differ from HOST and PORT together".to_owned()));
+        }
         Ok(Listen {
-            host: host?,
-            port: port?,
+            host,
+            port,
+            operators,
+            drain_delay: Duration::from_secs(drain_delay?.get().into()),
             base_path: base_path?.unwrap_or_default(),
             trust: trust?,
             tls: tls?,
@@ -451,15 +448,36 @@ impl<'a> Reading<'a> {
     }
 
     fn log(&mut self) -> Result<Log, Noted> {
-        let level = self.value(Key::LogLevel, values::one_of(LEVELS));
+        let levels = self.value(Key::LogLevel, |text| values::log_levels(text, LEVELS));
         let format = self.value(Key::LogFormat, values::one_of(FORMATS));
         Ok(Log {
-            level: level?,
+            levels: levels?,
             format: format?,
         })
     }
 
     /// A setting that has a default, so that some value is there.
+    fn traces(&mut self, environment: Option<Environment>) -> Result<Option<TraceSettings>, Noted> {
+        let endpoint = self.optional(Key::OtlpEndpoint, values::collector);
+        let protocol = self.value(Key::OtlpProtocol, values::one_of(OTLP_PROTOCOLS));
+        let headers = self.optional(Key::OtlpHeaders, values::headers);
+        let sample_ratio = self.value(Key::TraceSampleRatio, values::ratio);
+        let (endpoint, protocol, headers, sample_ratio) = (endpoint?, protocol?, headers?, sample_ratio?);
+        if endpoint.is_none() && headers.is_some() {
+            let fault = "goes with OTLP_ENDPOINT, which says where they are sent";
+            return Err(self.note(Key::OtlpHeaders, fault.to_owned()));
+        }
+        Ok(endpoint.map(|endpoint| TraceSettings {
+            collector: Collector {
+                endpoint,
+                protocol,
+                headers: headers.unwrap_or_default(),
+            },
+            sample_ratio,
+            environment: environment.map_or("", Environment::as_str),
+        }))
+    }
+
     fn value<T>(&mut self, key: Key, parse: impl Fn(&str) -> Parsed<T>) -> Result<T, Noted> {
         match self.optional(key, parse)? {
             Some(value) => Ok(value),
@@ -569,6 +587,8 @@ const LEVELS: &[(&str, LogLevel)] = &[
     ("warning", LogLevel::Warn),
     ("critical", LogLevel::Error),
 ];
+
+const OTLP_PROTOCOLS: &[(&str, Protocol)] = &[("grpc", Protocol::Grpc), ("http", Protocol::Http)];
 
 const FORMATS: &[(&str, LogFormat)] = &[
     ("json", LogFormat::Json),

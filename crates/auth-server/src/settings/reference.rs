@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::table::{Entry, Fallback, Group, Key, Support};
+use super::table::{Entry, Fallback, Group, Key};
 
 const HEAD: &str = "# Settings
 
@@ -15,6 +15,7 @@ A setting comes from, each over the one before: its default; a TOML file (`--con
 `AUTH_SERVICE__ACCESS_TOKEN_LIFETIME=900`; the flags `--host`, `--port` and `--set NAME=VALUE`. A variable with an empty
 value counts as not set. A setting marked with `_FILE` can be read from a file instead:
 `AUTH_SERVICE__MASTER_KEY_FILE=/run/secrets/master-key`, or `master_key_file = '/run/secrets/master-key'` in the TOML file.
+One that others than its owner and group may read is warned of at each start.
 A file has no sections, and a setting is given once on the command line. An unknown name or a wrong value stops the
 start, and so does a variable with one underscore after `AUTH_SERVICE` that looks like a setting; all that is wrong is
 told at once. `auth-service config check` shows what holds and where it came from.
@@ -53,8 +54,6 @@ pub struct View {
     about: &'static str,
     /// Whether the name with `_FILE` at its end may name a file that holds the value.
     file: bool,
-    /// Whether this version can carry it out.
-    available: bool,
 }
 
 /// The reference for programs, in the same order.
@@ -75,7 +74,6 @@ fn view(entry: &Entry) -> View {
         unset,
         about: entry.about,
         file: entry.secrecy.is_readable_from_file(),
-        available: entry.support != Support::Refused,
     }
 }
 
@@ -89,12 +87,8 @@ fn row(entry: &Entry) -> String {
         Fallback::Value(value) => format!("`{value}`"),
         Fallback::Unset(meaning) => meaning.to_owned(),
     };
-    let support = match entry.support {
-        Support::Ready => "",
-        Support::Refused => " **Not available in this version: setting it stops the start.**",
-    };
     format!(
-        "| `{}`{file} | {} | {default} | {}{support} |",
+        "| `{}`{file} | {} | {default} | {} |",
         entry.name, entry.takes, entry.about
     )
 }

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use auth_domain::password::{HashScheme, LegacyHashes};
 use auth_domain::token_service::{PasswordGrant, ReuseRevokes};
 use rstest::rstest;
+use secrecy::ExposeSecret as _;
 
 use super::*;
+use crate::telemetry::traces::Protocol;
 
 fn environment(variables: &[(&str, &str)]) -> Sources {
     Sources {
@@ -173,7 +175,7 @@ fn the_settings_of_the_older_service_are_understood() {
         (limits.failures_per_account, limits.lockout),
         (9, Seconds::new(10))
     );
-    assert_eq!(settings.log.level, LogLevel::Warn);
+    assert_eq!(settings.log.levels.all, LogLevel::Warn);
     assert_eq!(
         (settings.environment, settings.listen.port),
         (Environment::Staging, 9003)
@@ -255,8 +257,26 @@ fn the_settings_of_the_older_service_are_understood() {
 #[case("AUTH_SERVICE__REQUEST_TIMEOUT", "0", "from 1 to 300")]
 #[case("AUTH_SERVICE__MAX_CONNECTIONS", "0", "from 1 to 1000000")]
 #[case("AUTH_SERVICE__MAX_CONNECTIONS_PER_ADDRESS", "many", "from 1 to 1000000")]
-#[case("AUTH_SERVICE__METRICS_ADDR", "127.0.0.1:9", "not available in this version")]
-#[case("AUTH_SERVICE__OTLP_ENDPOINT", "http://h", "not available in this version")]
+#[case("AUTH_SERVICE__METRICS_ADDR", "9464", "an IP address and a port")]
+#[case(
+    "AUTH_SERVICE__METRICS_ADDR",
+    "127.0.0.1:8003",
+    "must differ from HOST and PORT together"
+)]
+#[case("AUTH_SERVICE__DRAIN_DELAY", "soon", "from 0 to 3600")]
+#[case("AUTH_SERVICE__LOG_LEVEL", "loud", "must be one of: error, warn, info")]
+#[case("AUTH_SERVICE__LOG_LEVEL", "info,auth_storage=loud", "must be one of: error")]
+#[case("AUTH_SERVICE__LOG_LEVEL", "info,auth_store=debug", "a module 'auth_store' that logs nothing")]
+#[case("AUTH_SERVICE__LOG_LEVEL", "info,debug", "two levels for all modules")]
+#[case("AUTH_SERVICE__LOG_LEVEL", "info,h2=trace", "h2 for more than info")]
+#[case("AUTH_SERVICE__OTLP_ENDPOINT", "127.0.0.1:4317", "must be a URL such as http://127.0.0.1:4317")]
+#[case("AUTH_SERVICE__OTLP_ENDPOINT", "http://:4317", "must be a URL such as")]
+#[case("AUTH_SERVICE__OTLP_PROTOCOL", "thrift", "grpc, http")]
+#[case("AUTH_SERVICE__OTLP_HEADERS", "x-key", "must be headers as they are sent")]
+#[case("AUTH_SERVICE__OTLP_HEADERS", "x key=pencil", "must be headers as they are sent")]
+#[case("AUTH_SERVICE__OTLP_HEADERS", "x-key=pencil", "goes with OTLP_ENDPOINT")]
+#[case("AUTH_SERVICE__TRACE_SAMPLE_RATIO", "5%", "must be a number from 0 to 1")]
+#[case("AUTH_SERVICE__TRACE_SAMPLE_RATIO", "NaN", "must be a number from 0 to 1")]
 fn a_wrong_setting_is_named_with_what_would_be_right(
     #[case] name: &str,
     #[case] value: &str,
@@ -675,6 +695,58 @@ fn production_warns_of_what_is_unwise_only() {
         .map(|warning| warning.place.as_str())
         .collect();
     assert_eq!(places, ["AUTH_SERVICE__LOG_LEVEL"]);
+}
+
+#[test]
+fn production_warns_of_metrics_that_whoever_reaches_the_server_reads() {
+    let places = |variables: &[(&str, &str)]| -> Vec<String> {
+        let warnings = serving(&in_earnest_with(variables)).unwrap().warnings;
+        warnings.into_iter().map(|warning| warning.place).collect()
+    };
+    let open = ("HOST", "0.0.0.0");
+    assert_eq!(places(&[open]), ["AUTH_SERVICE__METRICS_ADDR"]);
+    assert_eq!(places(&[open, ("METRICS_ADDR", "10.1.2.3:9464")]), [""; 0]);
+    assert_eq!(places(&[]), [""; 0], "on loopback alone");
+}
+
+#[rstest]
+#[case("127.0.0.1:9464", "127.0.0.1:9464")]
+#[case("localhost:0", "127.0.0.1:0")]
+#[case("[::1]:9464", "[::1]:9464")]
+fn operators_have_a_listener_of_their_own_where_one_is_named(#[case] text: &str, #[case] address: &str) {
+    let listen = load(&[("AUTH_SERVICE__METRICS_ADDR", text)]).listen;
+    assert_eq!(listen.operators, Some(address.parse().unwrap()));
+    assert_eq!(load(&[]).listen.operators, None);
+}
+
+#[test]
+fn a_log_has_a_level_and_modules_have_theirs() {
+    let levels = |text: &str| load(&[("AUTH_SERVICE__LOG_LEVEL", text)]).log.levels;
+    let of_modules = levels("warn, auth_storage=DEBUG,actix_http=error");
+    assert_eq!((of_modules.all, of_modules.most()), (LogLevel::Warn, LogLevel::Debug));
+    let modules = [("auth_storage", LogLevel::Debug), ("actix_http", LogLevel::Error)];
+    assert_eq!(of_modules.modules, modules.map(|(name, level)| (name.to_owned(), level)));
+    assert_eq!(levels("auth_server::http=trace").all, LogLevel::Info);
+}
+
+#[test]
+fn traces_are_sent_where_a_collector_is_named() {
+    assert!(load(&[]).traces.is_none());
+    let variables = [
+        ("AUTH_SERVICE__OTLP_ENDPOINT", "https://collector.example.com"),
+        ("AUTH_SERVICE__OTLP_PROTOCOL", "http"),
+        ("AUTH_SERVICE__OTLP_HEADERS", "X-Key=pencil=1, tenant=a b"),
+        ("AUTH_SERVICE__TRACE_SAMPLE_RATIO", "0.05"),
+    ];
+    let traces = load(&variables).traces.unwrap();
+    assert_eq!(traces.collector.protocol, Protocol::Http);
+    assert!((traces.sample_ratio - 0.05).abs() < f64::EPSILON);
+    let headers = traces.collector.headers.iter();
+    let headers: Vec<_> = headers
+        .map(|header| (header.name.as_str(), header.value.expose_secret()))
+        .collect();
+    assert_eq!(headers, [("x-key", "pencil=1"), ("tenant", "a b")]);
+    assert!(!format!("{traces:?}").contains("pencil"), "{traces:?}");
 }
 
 #[test]

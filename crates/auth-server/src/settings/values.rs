@@ -1,6 +1,6 @@
 //! Reads one value each: from a text to a validated type, or to a sentence that says what is right.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,9 @@ use std::time::Duration;
 use auth_domain::time::Seconds;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::{LogLevel, LogLevels};
 use crate::http::cors::AllowedOrigins;
+use crate::telemetry::traces::TracedHeader;
 
 /// What a parser answers: the value, or what would be right.
 pub type Parsed<T> = Result<T, String>;
@@ -93,6 +95,17 @@ pub fn host(text: &str) -> Parsed<IpAddr> {
     }
     text.parse()
         .map_err(|_| "must be an IP address such as 127.0.0.1 or ::1, or localhost".to_owned())
+}
+
+/// An address and port to listen on.
+pub fn socket_address(text: &str) -> Parsed<SocketAddr> {
+    let local = text.strip_prefix("localhost:").map(port);
+    match local {
+        Some(Ok(port)) => Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
+        Some(Err(_)) | None => text
+            .parse()
+            .map_err(|_| "must be an IP address and a port, such as 127.0.0.1:9464 or [::1]:9464".to_owned()),
+    }
 }
 
 /// One of several names, each of which stands for a value.
@@ -271,6 +284,103 @@ fn is_host(text: &str) -> bool {
     let is_plain =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'_');
     !text.is_empty() && text.bytes().all(is_plain)
+}
+
+/// The modules of this program, as log lines come from them.
+const OWN_MODULES: [&str; 6] = [
+    "auth_domain",
+    "auth_jwt",
+    "auth_password",
+    "auth_redis",
+    "auth_server",
+    "auth_storage",
+];
+/// The libraries that say anything. What they say at `debug` may quote what a client sent: it can't be asked for.
+const LIBRARIES: [&str; 7] = [
+    "actix_http",
+    "actix_server",
+    "actix_web",
+    "h2",
+    "hyper_util",
+    "tonic",
+    "tower",
+];
+
+/// A level, levels of modules, or both: `info,auth_storage=debug`.
+pub fn log_levels(text: &str, names: &'static [(&'static str, LogLevel)]) -> Parsed<LogLevels> {
+    let level = one_of(names);
+    let (mut all, mut modules) = (None, Vec::new());
+    for part in text.split(',').map(str::trim) {
+        match part.split_once('=') {
+            Some((module, text)) => modules.push((log_module(module)?, level(text)?)),
+            None if all.is_none() => all = Some(level(part)?),
+            None => return Err("has two levels for all modules: name the module, as in auth_storage=debug".to_owned()),
+        }
+    }
+    let is_loud = |(module, level): &&(String, LogLevel)| *level > LogLevel::Info && !module.starts_with("auth_");
+    if let Some((library, _)) = modules.iter().find(is_loud) {
+        return Err(format!(
+            "asks {library} for more than info: what a library says beyond that may quote what clients sent, secrets \
+             too"
+        ));
+    }
+    Ok(LogLevels {
+        all: all.unwrap_or(LogLevel::Info),
+        modules,
+    })
+}
+
+fn log_module(path: &str) -> Parsed<String> {
+    let root = path.split("::").next().unwrap_or_default();
+    if OWN_MODULES.contains(&root) || LIBRARIES.contains(&root) {
+        return Ok(path.to_owned());
+    }
+    let known = OWN_MODULES.iter().chain(&LIBRARIES).copied().collect::<Vec<_>>();
+    Err(format!("names a module '{root}' that logs nothing: there are {}", known.join(", ")))
+}
+
+/// Where a collector is. What lets somebody in there belongs into a header, which is never shown.
+pub fn collector(text: &str) -> Parsed<String> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"@?#".contains(&byte);
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(['/', ':']) && rest.bytes().all(is_plain) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("must be a URL such as http://127.0.0.1:4317, without user name, password and query (OTLP_HEADERS \
+                  takes secrets)"
+            .to_owned()),
+    }
+}
+
+/// Headers for a collector: `name=value`, separated by commas.
+pub fn headers(text: &str) -> Parsed<Vec<TracedHeader>> {
+    text.split(',').map(header).collect::<Option<_>>().ok_or_else(|| {
+        "must be headers as they are sent, name=value, separated by commas; a value of visible ASCII".to_owned()
+    })
+}
+
+fn header(text: &str) -> Option<TracedHeader> {
+    let (name, value) = text.split_once('=')?;
+    let (name, value) = (name.trim().to_ascii_lowercase(), value.trim());
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let is_value = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    // gRPC takes a name with that ending for one of bytes.
+    let is_good = !name.is_empty() && name.bytes().all(is_name) && !name.ends_with("-bin");
+    (is_good && !value.is_empty() && value.bytes().all(is_value)).then(|| TracedHeader {
+        name,
+        value: value.into(),
+    })
+}
+
+/// A share of a whole.
+pub fn ratio(text: &str) -> Parsed<f64> {
+    text.parse()
+        .ok()
+        .filter(|ratio| (0.0..=1.0).contains(ratio))
+        .ok_or_else(|| "must be a number from 0 to 1, such as 0.05".to_owned())
 }
 
 /// A URL with its user name and password, if it has any, replaced: those before its host, and what its query holds

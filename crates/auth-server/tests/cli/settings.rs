@@ -92,14 +92,6 @@ fn a_secret_setting_is_masked_wherever_it_comes_from() {
 }
 
 #[test]
-fn a_setting_of_a_later_version_is_refused_and_not_ignored() {
-    let desk = Desk::new().with("AUTH_SERVICE__METRICS_ADDR", "127.0.0.1:9000");
-    desk.run(&["serve"])
-        .failed(2, "AUTH_SERVICE__METRICS_ADDR: is not available in this version");
-    assert!(desk.is_empty());
-}
-
-#[test]
 fn production_refuses_to_serve_plain_http() {
     let desk = Desk::new().with("ENVIRONMENT", "production");
     for arguments in [&["serve"][..], &["config", "check"]] {
@@ -296,8 +288,5 @@ fn the_reference_for_programs_is_a_list_of_all_settings() {
         lines.iter().find(|line| line["name"] == name).unwrap()
     };
     assert_eq!(find("PORT")["default"], "8003");
-    assert_eq!(
-        (&find("METRICS_ADDR")["available"], &find("MASTER_KEY")["file"]),
-        (&false.into(), &true.into())
-    );
+    assert_eq!(find("MASTER_KEY")["file"], true);
 }

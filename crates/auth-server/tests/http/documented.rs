@@ -352,6 +352,7 @@ async fn read(path: &str, status: &str, name: &str) -> Reply {
             let without = rig.set(|settings| settings.docs_page = DocsPage::Absent);
             return without.get(path).await;
         }
+        ("503", "stopping") => rig.begin_stopping(),
         ("503", _) => {
             rig.bed.store.outage.begin();
             rig.bed.signer.outage.begin();

@@ -1,6 +1,7 @@
 //! What every response has: a correlation id, the security headers, and an answer even where a handler panics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::Method;
 use actix_web::test::TestRequest;
@@ -108,20 +109,22 @@ async fn an_unknown_path_and_an_unknown_method_are_told_in_json() {
     insta::assert_snapshot!(replies.join("\n\n"));
 }
 
-/// A store whose probe panics.
-struct Panicking;
+/// A store whose first probe panics.
+#[derive(Default)]
+struct Panicking(AtomicBool);
 
 #[async_trait]
 impl StoreProbe for Panicking {
     async fn check(&self) -> Result<StoreReadiness, Unavailable> {
-        panic!("a secret: hunter2")
+        assert!(self.0.swap(true, Ordering::Relaxed), "a secret: hunter2");
+        Ok(StoreReadiness::Ready)
     }
 }
 
 fn panicking_rig() -> Rig {
     let bed = TestBed::default();
     let signer = Arc::new(bed.signer.clone());
-    Rig::with_ports(bed, Arc::new(Panicking), signer)
+    Rig::with_ports(bed, Arc::new(Panicking::default()), signer)
 }
 
 #[actix_web::test]

@@ -8,7 +8,7 @@ use actix_web::HttpResponse;
 use actix_web::body::{BoxBody, to_bytes};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
-use actix_web::test::{TestRequest, init_service, try_call_service};
+use actix_web::test::{TestRequest, call_service, init_service, try_call_service};
 use actix_web::web::Data;
 use auth_domain::client::{Client, WireProfile};
 use auth_domain::password::Pace;
@@ -91,7 +91,8 @@ impl Rig {
             clock: Arc::new(bed.clock.clone()),
             random: Arc::new(bed.random.clone()),
             pace: Pace::default(),
-            gauges: Arc::new(|| ()),
+            traces: None,
+            gauges: Arc::new(|| Box::pin(std::future::ready(()))),
         };
         let (recorder, telemetry) = Telemetry::local();
         let state = Data::new(State::new(services, telemetry).unwrap());
@@ -132,6 +133,19 @@ impl Rig {
                 Err(error) => error.as_response_error().error_response(),
             };
         Reply::read(response).await
+    }
+
+    /// Asks the operators' listener.
+    pub(crate) async fn ask_as_operator(&self, path: &str) -> Reply {
+        let _current = metrics::set_default_local_recorder(&self.recorder);
+        let app = init_service(http::operators_app(self.state.clone())).await;
+        let response = call_service(&app, TestRequest::with_uri(path).to_request()).await;
+        Reply::read(response.into_parts().1).await
+    }
+
+    /// The server is about to stop.
+    pub(crate) fn begin_stopping(&self) {
+        metrics::with_local_recorder(&self.recorder, || self.state.stopping().begin());
     }
 
     /// Sends a form, and hangs up as soon as the work has begun; then lets the work go on.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use auth_domain::password::Pace;
-use auth_server::http::{HttpSettings, Services, serve};
+use auth_server::http::{HttpSettings, Services, prepare, serve};
 use auth_server::telemetry::Stopwatch;
 use auth_testkit::{TestBed, build};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,9 +19,8 @@ fn start(bed: &TestBed) -> (SocketAddr, ServerHandle) {
     start_with(bed, Pace::default(), HttpSettings::default().request_timeout)
 }
 
-fn start_with(bed: &TestBed, pace: Pace, request_timeout: Duration) -> (SocketAddr, ServerHandle) {
-    bed.store.put_client(build::public_client(crate::rig::PUBLIC));
-    let services = Services {
+fn services(bed: &TestBed, pace: Pace) -> Services {
+    Services {
         tokens: bed.service(),
         signer: Arc::new(bed.signer.clone()),
         store: Arc::new(bed.store.clone()),
@@ -30,8 +29,13 @@ fn start_with(bed: &TestBed, pace: Pace, request_timeout: Duration) -> (SocketAd
         clock: Arc::new(bed.clock.clone()),
         random: Arc::new(bed.random.clone()),
         pace,
-        gauges: Arc::new(|| ()),
-    };
+        traces: None,
+        gauges: Arc::new(|| Box::pin(std::future::ready(()))),
+    }
+}
+
+fn start_with(bed: &TestBed, pace: Pace, request_timeout: Duration) -> (SocketAddr, ServerHandle) {
+    bed.store.put_client(build::public_client(crate::rig::PUBLIC));
     let settings = HttpSettings {
         shutdown_timeout: Duration::from_secs(5),
         request_timeout,
@@ -39,7 +43,7 @@ fn start_with(bed: &TestBed, pace: Pace, request_timeout: Duration) -> (SocketAd
     };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = serve(services, settings, listener).unwrap();
+    let server = serve(&prepare(services(bed, pace)).unwrap(), settings, listener).unwrap();
     let handle = server.handle();
     actix_web::rt::spawn(server);
     (address, handle)
@@ -121,6 +125,30 @@ async fn a_head_request_gets_the_head_alone() {
         answer.contains("content-length: ") && answer.ends_with("\r\n\r\n"),
         "{answer}"
     );
+    handle.stop(true).await;
+}
+
+#[actix_web::test]
+async fn from_the_announcement_of_its_end_the_server_keeps_no_connection() {
+    let state = prepare(services(&TestBed::default(), Pace::default())).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = serve(&state, HttpSettings::default(), listener).unwrap();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    let request = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "it is kept so far");
+    }
+    state.stopping().begin();
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
     handle.stop(true).await;
 }
 

@@ -138,7 +138,7 @@ fn introspections() -> Vec<Named> {
     )]
 }
 
-fn answers() -> [(&'static str, &'static str, Vec<Named>); 9] {
+fn answers() -> [(&'static str, &'static str, Vec<Named>); 10] {
     [
         ("/oauth/token", "200", tokens()),
         ("/oauth/revoke", "200", revoked()),
@@ -183,11 +183,23 @@ fn answers() -> [(&'static str, &'static str, Vec<Named>); 9] {
         (
             "/ready",
             "503",
-            vec![(
-                "not_ready",
-                "What is missing",
-                json!({"status": "not_ready", "missing": ["database", "signing_key"]}),
-            )],
+            vec![
+                (
+                    "not_ready",
+                    "What is missing",
+                    json!({"status": "not_ready", "missing": ["database", "signing_key"]}),
+                ),
+                (
+                    "stopping",
+                    "The server is about to stop",
+                    json!({"status": "not_ready", "missing": ["stopping"]}),
+                ),
+            ],
+        ),
+        (
+            "/live",
+            "200",
+            vec![("alive", "It answers", json!({"status": "alive"}))],
         ),
     ]
 }
