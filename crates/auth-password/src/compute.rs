@@ -68,7 +68,7 @@ impl Computer {
             return Ok(self.verdict(is_right, password, kind));
         }
         if stored.is_some() {
-            tracing::error!("a stored password hash can't be computed: the password counts as wrong");
+            tracing::error!(event_type = "hashing", "a stored password hash can't be computed: the password counts as wrong");
         }
         self.dummy(password)
             .map_err(|fault| Unavailable::new("verify a password", fault))?;
@@ -207,6 +207,7 @@ fn compare_bcrypt(password: &Password, stored: &PasswordHash, kind: StoredHash) 
     let is_whole = part.is_some();
     if is_right && !is_whole && kind.reach == Reach::Whole {
         tracing::warn!(
+            event_type = "hashing",
             "the first 72 bytes of a password are right, but bcrypt hashes no longer ones: it counts as wrong until an \
              operator sets it anew"
         );

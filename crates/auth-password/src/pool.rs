@@ -246,7 +246,7 @@ impl Drop for HashingPool {
         self.queue = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a hashing thread had panicked");
+                tracing::error!(event_type = "panic", "a hashing thread had panicked");
             }
         }
     }
@@ -315,6 +315,6 @@ fn step_back() {
     const NICENESS: i32 = 19;
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::warn!(%error, "the hashing threads keep the priority of the rest");
+        tracing::warn!(event_type = "limits", cause = %error, "the hashing threads keep the priority of the rest");
     }
 }

@@ -23,11 +23,12 @@ use crate::clients::{CachedClients, ClientNews};
 use crate::devices::{self, DeviceFault};
 use crate::http::connections::ConnectionLimits;
 use crate::http::tls::{Certificates, TlsFault};
-use crate::http::{HttpSettings, PlainHttp, Services};
+use crate::http::{Gauges, HttpSettings, MetricsPage, PlainHttp, Services};
 use crate::lost_keys::{self, LostKeys};
 use crate::settings::{Environment, KeyPlace, Listen, Migration, Redis, Settings};
 use crate::system::{SystemClock, SystemRandom};
 use crate::telemetry;
+use crate::telemetry::traces::{ExportFault, Traces, traced_ports, traced_store};
 use crate::throttle::{InProcessThrottle, SharedThrottle};
 
 /// The `max-age` of the published key set: for so long a verifier may not know of a new key.
@@ -81,6 +82,9 @@ pub enum StartError {
     /// Passwords can't be hashed.
     #[error(transparent)]
     Hashing(#[from] auth_password::StartFault),
+    /// Traces can't be sent.
+    #[error(transparent)]
+    Traces(#[from] ExportFault),
     /// A part that was built does not work.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -147,6 +151,8 @@ pub struct Application {
     pub keys: KeyRing,
     /// The hashing threads.
     pub hashing: Arc<HashingPool>,
+    /// Where traces are sent, if they are.
+    pub traces: Option<Traces>,
     /// The time and randomness.
     pub world: World,
 }
@@ -162,7 +168,8 @@ impl Application {
                 tracing::info!(event_type = "migration", migration = name, "migration applied");
             }
         }
-        let store = open_store(settings)?;
+        let traces = start_traces(settings, &world)?;
+        let store = trace_store(settings, open_store(settings)?, traces.as_ref());
         check_store(settings, &store).await?;
         lost_keys::check(settings, &*store.founding, world.clock.now()).await?;
         let keys = open_keys(settings, Arc::clone(&world.clock))?;
@@ -172,6 +179,7 @@ impl Application {
             counters: share_counters(settings, &world).await?,
             clients,
             news,
+            traces: traces.clone(),
         };
         let services = services(settings, &store, &keys, &hashing, shared, &world)?;
         Ok(Self {
@@ -179,16 +187,38 @@ impl Application {
             store,
             keys,
             hashing,
+            traces,
             world,
         })
     }
 }
 
-/// What this instance has in common with others.
+fn start_traces(settings: &Settings, world: &World) -> Result<Option<Traces>, ExportFault> {
+    let traces = settings.traces.as_ref();
+    traces
+        .map(|settings| Traces::start(settings, &*world.random))
+        .transpose()
+}
+
+/// Without traces it is the store itself: then nothing of them costs anything.
+fn trace_store(settings: &Settings, store: Store, traces: Option<&Traces>) -> Store {
+    let system = if settings.database.url.is_embedded() {
+        "sqlite"
+    } else {
+        "postgresql"
+    };
+    match traces {
+        Some(traces) => traced_store(traces, system, store),
+        None => store,
+    }
+}
+
+/// What this instance has in common with others, and whom it tells what it does.
 struct Shared {
     counters: Option<SharedThrottle>,
     clients: Arc<dyn Clients>,
     news: Option<ClientNews>,
+    traces: Option<Traces>,
 }
 
 fn services(
@@ -216,6 +246,10 @@ fn services(
         clock: Arc::clone(&world.clock),
         random: Arc::clone(&world.random),
     };
+    let ports = match &shared.traces {
+        Some(traces) => traced_ports(traces, ports, shared.counters.is_some()),
+        None => ports,
+    };
     let policy = Policy {
         issuer: settings.tokens.issuer.clone(),
         reuse_revokes: settings.tokens.reuse_revokes,
@@ -232,22 +266,48 @@ fn services(
         clock: Arc::clone(&world.clock),
         random: Arc::clone(&world.random),
         pace: settings.passwords.pace(),
-        gauges: gauges(settings, hashing, shared.news),
+        traces: shared.traces,
+        gauges: gauges(
+            Watched {
+                store: store.clone(),
+                keys: keys.clone(),
+                hashing: Arc::clone(hashing),
+                clock: Arc::clone(&world.clock),
+                news: shared.news,
+            },
+            settings.database.client_cache.is_some(),
+        ),
     })
 }
 
-fn gauges(
-    settings: &Settings,
-    hashing: &Arc<HashingPool>,
+/// What is only looked at when the metrics are read.
+#[derive(Clone)]
+struct Watched {
+    store: Store,
+    keys: KeyRing,
+    hashing: Arc<HashingPool>,
+    clock: Arc<dyn Clock>,
     news: Option<ClientNews>,
-) -> Arc<dyn Fn() + Send + Sync> {
-    let hashing = Arc::clone(hashing);
-    let remembers_clients = settings.database.client_cache.is_some();
+}
+
+/// How long a replica may take to give a sign of life: whoever reads the metrics waits for it.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(2);
+
+fn gauges(watched: Watched, remembers_clients: bool) -> Gauges {
     Arc::new(move || {
-        telemetry::hashing(hashing.figures());
+        telemetry::hashing(watched.hashing.figures());
+        telemetry::database(&watched.store.figures());
+        telemetry::keys(watched.keys.figures(), watched.clock.now());
         if remembers_clients {
-            telemetry::client_cache(news.as_ref().map(ClientNews::is_heard));
+            telemetry::client_cache(watched.news.as_ref().map(ClientNews::is_heard));
         }
+        let store = watched.store.clone();
+        Box::pin(async move {
+            let asked = tokio::time::timeout(REPLICA_TIMEOUT, store.is_replica_up()).await;
+            if let Some(is_up) = asked.unwrap_or(Some(false)) {
+                telemetry::replica_up(is_up);
+            }
+        })
     })
 }
 
@@ -296,6 +356,10 @@ pub fn http_settings(settings: &Settings, tls: Option<Arc<Certificates>>) -> Htt
         trust: listen.trust.clone(),
         origins: listen.origins.clone(),
         docs_page: listen.docs_page,
+        metrics_page: match listen.operators {
+            Some(_) => MetricsPage::Elsewhere,
+            None => MetricsPage::Here,
+        },
         request_timeout: listen.request_timeout,
         connections: ConnectionLimits {
             total: listen.max_connections,
@@ -310,12 +374,11 @@ pub fn http_settings(settings: &Settings, tls: Option<Arc<Certificates>>) -> Htt
     }
 }
 
-/// Takes the address of the settings; whoever connects from now on waits until the server answers.
+/// Takes an address; whoever connects from now on waits until the server answers.
 ///
 /// # Errors
 /// [`StartError::Bind`].
-pub fn bind(listen: &Listen) -> Result<TcpListener, StartError> {
-    let address = listen.address();
+pub fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).map_err(|source| StartError::Bind { address, source })
 }
 
@@ -436,13 +499,24 @@ pub async fn tend_keys(keys: KeyRing, store: Store, world: World) {
         match tokio::task::spawn_blocking(move || ring.refresh()).await {
             Ok(Ok(published)) => {
                 said = None;
+                tell_of_directory(&keys, true);
                 if let Some(key) = published {
                     note_new_key(&key, &store, &world).await;
                 }
             }
-            Ok(Err(error)) => report_trouble_with_keys(&error, &mut said),
+            Ok(Err(error)) => {
+                tell_of_directory(&keys, false);
+                report_trouble_with_keys(&error, &mut said);
+            }
             Err(error) => report_trouble_with_keys(&error, &mut said),
         }
+    }
+}
+
+/// A given pair has no folder that could be lost.
+fn tell_of_directory(keys: &KeyRing, is_up: bool) {
+    if keys.store().is_some() {
+        telemetry::key_directory(is_up);
     }
 }
 
@@ -472,7 +546,7 @@ fn report_trouble_with_keys(error: &(dyn std::error::Error + 'static), said: &mu
     *said = Some(text);
     tracing::error!(
         event_type = "keys",
-        error,
+        cause = error,
         "the key directory can't be followed; the known keys stay in use"
     );
 }

@@ -77,7 +77,7 @@ impl Renewal {
         }
         tracing::error!(
             event_type = "tls",
-            error,
+            cause = error,
             "the new certificate can't be used; the known one is shown further on"
         );
         self.said = Some(text);

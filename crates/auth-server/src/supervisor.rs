@@ -32,7 +32,7 @@ pub fn tell(progress: Progress) {
         return;
     };
     if let Err(error) = send(&socket, progress) {
-        tracing::warn!(event_type = "supervisor", %error, "the socket of NOTIFY_SOCKET can't be written to");
+        tracing::warn!(event_type = "supervisor", cause = %error, "the socket of NOTIFY_SOCKET can't be written to");
     }
 }
 

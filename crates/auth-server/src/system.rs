@@ -36,7 +36,7 @@ impl Random for SystemRandom {
     fn fill(&self, buffer: &mut [u8]) {
         if let Err(error) = getrandom::fill(buffer) {
             // Without randomness every secret would be guessable: better no server than such a one.
-            tracing::error!(%error, "the operating system gives no randomness; stopping");
+            tracing::error!(event_type = "randomness", cause = %error, "the operating system gives no randomness; stopping");
             std::process::abort();
         }
     }
@@ -50,7 +50,7 @@ pub fn leave_no_core_dump() {
         maximum: Some(0),
     };
     if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(event_type = "limits", %error, "a crash may leave a core dump, with secrets in it");
+        tracing::warn!(event_type = "limits", cause = %error, "a crash may leave a core dump, with secrets in it");
     }
 }
 

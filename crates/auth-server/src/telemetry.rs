@@ -15,21 +15,32 @@ use auth_domain::token_service::{Answer, Facts, Outcome, RotationResult};
 use auth_password::HashingFigures;
 use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 
-use crate::http::incoming::Incoming;
+use crate::http::incoming::{Incoming, Outage};
 
+use meters::Meters;
+
+mod catalogue;
+mod families;
+mod figures;
 mod log;
 mod meters;
+mod process;
+mod request;
+pub mod traces;
 
-pub use log::{LogFormat, LogGuard, TelemetryError, init};
+pub use catalogue::{ALL as METRICS, Begins, Kind, Metric, Values};
+pub use figures::{connections, connections_max, database, database_up, key_directory, keys, replica_up, stopping};
+pub use log::{LogFormat, LogGuard, LogLevels, TelemetryError, init};
+pub use request::Ending;
 
 /// How many observations are recorded between two sweeps of the histograms' raw samples. It bounds their memory
 /// though nobody may ever scrape.
 const OBSERVATIONS_PER_SWEEP: u32 = 4_096;
 
 /// Where the metrics of this process are read from.
-#[derive(Debug)]
 pub struct Telemetry {
     metrics: PrometheusHandle,
+    meters: Meters,
     observations: AtomicU32,
 }
 
@@ -68,6 +79,7 @@ impl Telemetry {
     fn reading(metrics: PrometheusHandle) -> Self {
         Self {
             metrics,
+            meters: Meters::new(),
             observations: AtomicU32::new(0),
         }
     }
@@ -75,16 +87,44 @@ impl Telemetry {
     /// All metrics in the text format of Prometheus.
     pub fn render(&self) -> String {
         metrics::counter!(meters::LOG_LINES_DROPPED).absolute(log::dropped_lines());
-        self.metrics.render()
+        self.metrics.render() + &process::text()
+    }
+
+    /// The upper bounds of the buckets of every histogram, in seconds.
+    pub const fn buckets() -> &'static [f64] {
+        &meters::BUCKETS
     }
 
     /// Records what a token request came to: one log line, and its metrics.
     pub fn token_answered(&self, answer: &Answer, incoming: &Incoming, status: u16, took: Duration) {
-        count(answer, status, took);
+        self.count(answer, status, took);
         write_line(answer, incoming, status, took);
+        self.note_observation();
+    }
+
+    fn note_observation(&self) {
         let observations = self.observations.fetch_add(1, Ordering::Relaxed);
         if observations.is_multiple_of(OBSERVATIONS_PER_SWEEP) {
             self.metrics.run_upkeep();
+        }
+    }
+
+    fn count(&self, answer: &Answer, status: u16, took: Duration) {
+        let facts = &answer.facts;
+        let grant_type = facts.grant_type.map_or(meters::UNKNOWN_GRANT, GrantType::as_str);
+        self.meters.token_answered(grant_type, status);
+        self.meters.token_took(grant_type, took);
+        if let Some(profile) = facts.wire_profile {
+            self.meters.profile_used(profile.as_str());
+        }
+        if let Some(result) = facts.rotation {
+            self.meters.presented(result.as_str());
+            if result == RotationResult::Reuse {
+                metrics::counter!(meters::REUSES).increment(1);
+            }
+        }
+        if let Outcome::Refused(refusal) = answer.outcome {
+            count_refusal(refusal, facts, grant_type);
         }
     }
 
@@ -99,7 +139,7 @@ impl Telemetry {
         let result = result_of(answer, |revoked| revoked.as_str());
         metrics::counter!(meters::REVOCATIONS, "result" => result).increment(1);
         if let Outcome::Refused(refusal) = answer.outcome {
-            count_refusal(refusal, &answer.facts, "revocation");
+            count_refusal(refusal, &answer.facts, meters::A_REVOCATION);
         }
         write_line_about(&REVOCATION, answer, result, incoming, (status, took));
     }
@@ -150,17 +190,12 @@ fn result_of<T>(answer: &Answer<T>, granted: impl FnOnce(&T) -> &'static str) ->
     }
 }
 
-/// Records that something the server needs did not answer a request other than for a token.
+/// Notes that something the server needs did not answer a request other than for a token: its line will say so.
 pub fn outage(outage: &Unavailable, incoming: &Incoming) {
-    let correlation_id = &*incoming.context.correlation_id;
-    let cause = causes(outage);
-    tracing::error!(
-        event_type = "unavailable",
-        correlation_id,
-        operation = outage.what,
-        cause,
-        "unavailable"
-    );
+    incoming.outage.replace(Some(Outage {
+        operation: outage.what,
+        cause: causes(outage),
+    }));
 }
 
 /// Records whether Redis is there, and how many instances shared their counters there when it last was; only where one
@@ -188,6 +223,7 @@ pub enum CacheLookup {
 }
 
 impl CacheLookup {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 3] = [Self::Hit, Self::Miss, Self::Unknown];
 
     const fn as_str(self) -> &'static str {
@@ -211,6 +247,7 @@ pub enum Invalidation {
 }
 
 impl Invalidation {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 3] = [Self::Client, Self::AnyClient, Self::Subscribed];
 
     const fn as_str(self) -> &'static str {
@@ -249,6 +286,8 @@ pub fn answered_past_the_floor() {
 pub fn hashing(figures: HashingFigures) {
     let pending = u32::try_from(figures.pending).unwrap_or(u32::MAX);
     metrics::gauge!(meters::HASHING_PENDING).set(f64::from(pending));
+    metrics::gauge!(meters::HASHING_PENDING_MAX)
+        .set(f64::from(u32::try_from(figures.pending_max).unwrap_or(u32::MAX)));
     for (result, count) in [
         ("computed", figures.computed),
         ("dropped", figures.dropped),
@@ -267,6 +306,11 @@ pub fn housekept(what: &'static str, deleted: u64) {
 /// Publishes whether this instance is the one that does the housekeeping.
 pub fn housekeeping_begins_or_ends(is_active: bool) {
     metrics::gauge!(meters::HOUSEKEEPING_ACTIVE).set(f64::from(u8::from(is_active)));
+}
+
+/// Publishes whether several rounds of the housekeeping have been missed.
+pub fn housekeeping_overdue(is_overdue: bool) {
+    metrics::gauge!(meters::HOUSEKEEPING_OVERDUE).set(f64::from(u8::from(is_overdue)));
 }
 
 /// Publishes when all of the housekeeping was done, and how long it took.
@@ -300,6 +344,7 @@ pub enum TurnedAway {
 }
 
 impl TurnedAway {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 3] = [Self::Full, Self::Address, Self::Handshake];
 
     const fn as_str(self) -> &'static str {
@@ -323,6 +368,7 @@ pub enum Cut {
 }
 
 impl Cut {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 3] = [Self::LateHead, Self::UntakenAnswer, Self::Idle];
 
     const fn as_str(self) -> &'static str {
@@ -344,26 +390,6 @@ pub fn cut(why: Cut) {
     metrics::counter!(meters::CONNECTIONS_CUT, "reason" => why.as_str()).increment(1);
 }
 
-/// Records that a request got no answer in time.
-pub fn late(correlation_id: &str) {
-    metrics::counter!(meters::REQUESTS_LATE).increment(1);
-    tracing::warn!(
-        event_type = "request_timeout",
-        correlation_id,
-        "no answer in time"
-    );
-}
-
-/// Records a panic that was caught on its way out of a handler.
-pub fn panicked(correlation_id: &str) {
-    metrics::counter!(meters::PANICS).increment(1);
-    tracing::error!(
-        event_type = "panic",
-        correlation_id,
-        "a handler panicked; the request was answered by status 500"
-    );
-}
-
 /// Records a panic of work whose client has gone, so that nobody was answered.
 pub fn panicked_unseen() {
     metrics::counter!(meters::PANICS).increment(1);
@@ -373,45 +399,15 @@ pub fn panicked_unseen() {
     );
 }
 
-fn count(answer: &Answer, status: u16, took: Duration) {
-    let facts = &answer.facts;
-    let grant_type = facts.grant_type.map_or("unknown", GrantType::as_str);
-    metrics::counter!(meters::REQUESTS, "grant_type" => grant_type, "status" => meters::status_label(status))
-        .increment(1);
-    metrics::histogram!(meters::DURATION, "grant_type" => grant_type).record(took);
-    if let Some(profile) = facts.wire_profile {
-        metrics::counter!(meters::PROFILE_USES, "profile" => profile.as_str()).increment(1);
-    }
-    if let Some(result) = facts.rotation {
-        metrics::counter!(meters::ROTATIONS, "result" => result.as_str()).increment(1);
-        if result == RotationResult::Reuse {
-            metrics::counter!(meters::REUSES).increment(1);
-        }
-    }
-    if let Outcome::Refused(refusal) = answer.outcome {
-        count_refusal(refusal, facts, grant_type);
-    }
-}
-
-/// Why a sign-in failed, as far as whoever reads the metrics may know it: they tell no more than the answer about who
-/// exists. The log and the audit trail know which it was.
-const fn public_reason(fault: GrantFault) -> &'static str {
-    match fault {
-        GrantFault::UnknownUser
-        | GrantFault::WrongPassword
-        | GrantFault::UserInactive
-        | GrantFault::Overtaken => "invalid_credentials",
-        other => other.as_str(),
-    }
-}
-
 fn count_refusal(refusal: Refusal, facts: &Facts, grant_type: &'static str) {
     match refusal {
-        Refusal::InvalidGrant(fault) if facts.grant_type == Some(GrantType::Password) => {
-            metrics::counter!(meters::FAILED_LOGINS, "reason" => public_reason(fault)).increment(1);
+        // Why is nobody's business who reads the metrics: they tell no more than the answer about who exists. The log
+        // and the audit trail know.
+        Refusal::InvalidGrant(_) if facts.grant_type == Some(GrantType::Password) => {
+            metrics::counter!(meters::FAILED_LOGINS, "reason" => meters::INVALID_CREDENTIALS).increment(1);
         }
         Refusal::Locked { .. } => {
-            metrics::counter!(meters::FAILED_LOGINS, "reason" => "locked").increment(1);
+            metrics::counter!(meters::FAILED_LOGINS, "reason" => meters::LOCKED_OUT).increment(1);
             metrics::counter!(meters::LOCKED).increment(1);
         }
         Refusal::RateLimited { .. } => {
@@ -431,10 +427,12 @@ fn count_refusal(refusal: Refusal, facts: &Facts, grant_type: &'static str) {
 macro_rules! line {
     ($level:ident, $event_type:expr, $answer:expr, $incoming:expr, $status:expr, $took:expr, $($own:tt)*) => {{
         let (facts, incoming) = (&$answer.facts, $incoming);
+        incoming.has_line.set(true);
         tracing::$level!(
             event_type = $event_type,
             correlation_id = &*incoming.context.correlation_id,
             trace_id = incoming.trace_id.as_deref(),
+            span_id = incoming.span_id.as_deref(),
             client_id = facts.client_id.as_ref().map(ClientId::as_str),
             user_id = facts.user_id.map(tracing::field::display),
             session_id = facts.session_id.map(tracing::field::display),

@@ -69,7 +69,7 @@ impl<J> Lane<J> {
         drop(lock(&self.entrance).take());
         for thread in lock(&self.threads).drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a thread of the store has panicked");
+                tracing::error!(event_type = "panic", "a thread of the store has panicked");
             }
         }
     }
@@ -94,7 +94,7 @@ impl<J: Send + 'static> Lane<J> {
                     while let Some(jobs) = next(&waiting, crew.batch) {
                         tally.go(jobs.len());
                         if catch_unwind(AssertUnwindSafe(|| work(jobs))).is_err() {
-                            tracing::error!(thread = crew.name, "work for the database has panicked");
+                            tracing::error!(event_type = "panic", thread = crew.name, "work for the database has panicked");
                         }
                     }
                 })

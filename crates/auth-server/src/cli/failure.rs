@@ -160,6 +160,9 @@ impl From<StartError> for Failure {
             StartError::Devices(_) => failure.advise(
                 "AUTH_SERVICE__DEVICE_SECRET gives the secret itself, AUTH_SERVICE__KNOWN_DEVICES=false does without it.",
             ),
+            StartError::Traces(_) => failure.advise(
+                "AUTH_SERVICE__OTLP_ENDPOINT says where traces are sent; without it none are.",
+            ),
             StartError::KeysLost(_) | StartError::Hashing(_) | StartError::Unavailable(_) | StartError::Http(_) => failure,
         }
     }

@@ -15,7 +15,7 @@ use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, PRAGMA, REFERRER_POLICY,
     STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use auth_domain::ports::Random;
 use futures::FutureExt;
@@ -28,9 +28,12 @@ use super::client_address::Trust;
 use super::connections::{self, Going};
 use super::cors::{Cors, Readers};
 use super::incoming::{CORRELATION_ID, Incoming};
+use super::route::{Asked, Paths};
+use super::stopping::Stopping;
 use super::unread::{Unread, until_sent};
 use super::wire::{self, OUTAGE_RETRY_AFTER, Row};
-use crate::telemetry;
+use crate::telemetry::traces::Traces;
+use crate::telemetry::{Ending, Stopwatch, Telemetry};
 
 /// As OWASP's lists for APIs have it: nothing here is ever to be framed, sniffed, or run by a browser.
 const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
@@ -56,6 +59,8 @@ const FIELD_BYTES: usize = 32;
 
 /// What the edge goes by.
 pub(super) struct Rules {
+    /// By which paths the routes are found.
+    pub(super) paths: Paths,
     /// Where correlation ids are drawn from.
     pub(super) random: Arc<dyn Random>,
     /// Whose word is taken about where a request came from.
@@ -68,6 +73,12 @@ pub(super) struct Rules {
     pub(super) plain_http: PlainHttp,
     /// Done once it has been said that a proxy names no client.
     pub(super) nameless: Arc<Once>,
+    /// Where traces are sent, if they are.
+    pub(super) traces: Option<Traces>,
+    /// Where each answered request goes on record.
+    pub(super) telemetry: Arc<Telemetry>,
+    /// Whether the server is about to stop.
+    pub(super) stopping: Arc<Stopping>,
 }
 
 /// The outermost layer of the application.
@@ -118,8 +129,9 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let mark = Mark::of(&mut request, &self.rules);
-        if let Some(answer) = answer_without_handler(&request, &mark, &self.rules) {
-            return Box::pin(ready(Ok(request.into_response(mark.put_on(answer)))));
+        if let Some((answer, ending)) = answer_without_handler(&request, &mark, &self.rules) {
+            let answer = mark.put_on(mark.ended(answer, ending));
+            return Box::pin(ready(Ok(request.into_response(answer))));
         }
         request.extensions_mut().insert(Rc::clone(&mark.incoming));
         let service = Rc::clone(&self.service);
@@ -127,26 +139,17 @@ where
         let work = AssertUnwindSafe(async move { service.call(request).await }).catch_unwind();
         let limit = self.rules.request_timeout;
         Box::pin(async move {
-            let answer = match in_time(work, limit, &mark.incoming).await {
+            let (answer, ending) = match in_time(work, limit, &mark.incoming).await {
                 Ok(Ok(Ok(response))) => {
                     let (request, response) = response.into_parts();
-                    let response = mark.put_on(response.map_into_boxed_body());
-                    return Ok(ServiceResponse::new(request, response));
+                    let response = mark.ended(response.map_into_boxed_body(), Ending::Answered);
+                    return Ok(ServiceResponse::new(request, mark.put_on(response)));
                 }
-                Ok(Ok(Err(error))) => {
-                    let correlation_id = mark.correlation_id();
-                    tracing::error!(event_type = "server_error", correlation_id, %error, "no handler answered");
-                    wire::server_error()
-                }
-                Ok(Err(_panic)) => {
-                    telemetry::panicked(mark.correlation_id());
-                    wire::server_error()
-                }
-                Err(_late) => {
-                    telemetry::late(mark.correlation_id());
-                    wire::unavailable(OUTAGE_RETRY_AFTER)
-                }
+                Ok(Ok(Err(error))) => (wire::server_error(), Ending::Failed(error.to_string())),
+                Ok(Err(_panic)) => (wire::server_error(), Ending::Panicked),
+                Err(_late) => (wire::unavailable(OUTAGE_RETRY_AFTER), Ending::Late),
             };
+            mark.record(answer.status, ending);
             Err(Unanswered { mark, answer }.into())
         })
     }
@@ -169,24 +172,24 @@ async fn in_time<T>(
 
 /// The answer to what no handler is to see: heads that are too long, secrets in the clear, and browsers that ask
 /// whether they may.
-fn answer_without_handler(request: &ServiceRequest, mark: &Mark, rules: &Rules) -> Option<HttpResponse> {
+fn answer_without_handler(
+    request: &ServiceRequest,
+    mark: &Mark,
+    rules: &Rules,
+) -> Option<(HttpResponse, Ending)> {
     if head_bytes(request) > MAX_HEAD_BYTES {
-        return Some(wire::head_too_large().response());
+        return Some((wire::head_too_large().response(), Ending::Answered));
     }
     if may_hold_a_secret(request) {
         warn_of_nameless(request, mark, rules);
         if rules.plain_http == PlainHttp::Refused && !mark.incoming.is_secure {
-            tracing::warn!(
-                event_type = "plain_http",
-                correlation_id = mark.correlation_id(),
-                "refused: it came over plain HTTP, or by a proxy that does not say https"
-            );
-            return Some(wire::plain_http().response());
+            return Some((wire::plain_http().response(), Ending::PlainHttp));
         }
     }
-    rules
+    let preflight = rules
         .cors
-        .preflight(request.method(), request.path(), request.headers())
+        .preflight(request.method(), request.path(), request.headers());
+    preflight.map(|answer| (answer, Ending::Answered))
 }
 
 /// Passwords, tokens and clients' secrets come in the bodies of forms; what is read by GET is public.
@@ -222,7 +225,10 @@ fn head_bytes(request: &ServiceRequest) -> usize {
 
 /// What distinguishes one response's surroundings from another's.
 struct Mark {
+    asked: Asked,
+    since: Stopwatch,
     incoming: Rc<Incoming>,
+    rules: Arc<Rules>,
     readers: Readers,
     unread: Option<Unread>,
     /// Only so that it lasts until the answer is sent.
@@ -230,10 +236,21 @@ struct Mark {
 }
 
 impl Mark {
-    fn of(request: &mut ServiceRequest, rules: &Rules) -> Self {
+    fn of(request: &mut ServiceRequest, rules: &Arc<Rules>) -> Self {
+        let since = Stopwatch::start();
         let going = connections::begin(request).map(Rc::new);
+        let asked = rules.paths.asked(request);
+        let mut incoming = Incoming::read(request, &*rules.random, &rules.trust);
+        if let Some(traces) = &rules.traces
+            && !asked.is_by_operators()
+        {
+            incoming.begin_trace(traces, asked);
+        }
         Self {
-            incoming: Rc::new(Incoming::read(request, &*rules.random, &rules.trust)),
+            asked,
+            since,
+            incoming: Rc::new(incoming),
+            rules: Arc::clone(rules),
             readers: rules.cors.readers(request.path(), request.headers()),
             unread: Unread::hold(request),
             going,
@@ -244,8 +261,25 @@ impl Mark {
         &self.incoming.context.correlation_id
     }
 
+    /// The answer, once it is on record.
+    fn ended(&self, answer: HttpResponse, ending: Ending) -> HttpResponse {
+        self.record(answer.status(), ending);
+        answer
+    }
+
+    fn record(&self, status: StatusCode, ending: Ending) {
+        let took = self.since.elapsed();
+        let (status, incoming) = (status.as_u16(), &self.incoming);
+        let telemetry = &self.rules.telemetry;
+        telemetry.request_answered(self.asked, ending, status, took, incoming);
+    }
+
     fn put_on(&self, mut response: HttpResponse) -> HttpResponse {
         self.put_headers_on(response.headers_mut());
+        if self.rules.stopping.has_begun() {
+            // Whoever keeps the connection is to come back by another, which may lead elsewhere.
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
         let kept = (self.unread.clone(), self.going.clone());
         match kept {
             (None, None) => response,

@@ -1,18 +1,21 @@
 //! What is known about a request besides its content: where it came from, and by which name it is talked about.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, USER_AGENT};
 use auth_domain::context::RequestContext;
 use auth_domain::ports::Random;
+use auth_domain::token_service::Answer;
 
 use super::client_address::{self, Trust};
 use super::connections;
+use super::route::Asked;
+use super::traceparent::TraceParent;
+use crate::telemetry::traces::{RequestTrace, Traces};
 
 /// The header that names a request, for whoever must find it again in a log.
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const MAX_CORRELATION_ID: usize = 128;
 const MAX_USER_AGENT: usize = 512;
 
@@ -21,12 +24,32 @@ const MAX_USER_AGENT: usize = 512;
 pub struct Incoming {
     /// What the rules and the audit trail are told.
     pub context: RequestContext,
-    /// The caller's trace, where it sent a valid `traceparent`.
+    /// The trace that it belongs to: the caller's, where it sent a valid `traceparent`; else one of its own, where traces
+    /// are sent.
     pub trace_id: Option<String>,
+    /// Its span in that trace, where traces are sent.
+    pub span_id: Option<String>,
+    /// That span.
+    pub trace: Option<RequestTrace>,
+    /// Where its caller stands in the trace.
+    pub trace_parent: Option<TraceParent>,
     /// Whether the request came over HTTPS.
     pub is_secure: bool,
     /// Whether something has been begun for it that may change things: then nobody is told that nothing has been done.
     pub is_begun: Cell<bool>,
+    /// Whether the use case that it asked for has written its line in the log.
+    pub has_line: Cell<bool>,
+    /// What did not answer, where something did not that no use case tells of.
+    pub outage: RefCell<Option<Outage>>,
+}
+
+/// Something the server needs, which did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// What was asked of it.
+    pub operation: &'static str,
+    /// Why it did not answer, the nearest cause first.
+    pub cause: String,
 }
 
 impl Incoming {
@@ -36,6 +59,7 @@ impl Incoming {
         let origin = request
             .peer_addr()
             .map(|peer| client_address::origin(peer.ip(), headers, trust));
+        let trace_parent = TraceParent::find(headers);
         Self {
             context: RequestContext {
                 ip: origin.map(|origin| origin.ip),
@@ -43,12 +67,35 @@ impl Incoming {
                 user_agent: headers.get(USER_AGENT).map(|value| user_agent(value.as_bytes())),
                 correlation_id: correlation_id(headers).unwrap_or_else(|| new_correlation_id(random)),
             },
-            trace_id: headers
-                .get(TRACEPARENT)
-                .and_then(|value| trace_id(value.as_bytes())),
+            trace_id: trace_parent.as_ref().map(TraceParent::trace_id),
+            span_id: None,
+            trace: None,
+            trace_parent,
             is_secure: connections::is_tls(request.request())
                 || origin.is_some_and(|origin| origin.is_secure),
             is_begun: Cell::new(false),
+            has_line: Cell::new(false),
+            outage: RefCell::new(None),
+        }
+    }
+
+    /// Gives it a span, under its caller's.
+    pub(super) fn begin_trace(&mut self, traces: &Traces, asked: Asked) {
+        let trace = traces.begin(asked, self.is_secure, self.trace_parent.as_ref());
+        let (trace_id, span_id) = trace.ids();
+        (self.trace_id, self.span_id) = (Some(trace_id), Some(span_id));
+        self.trace = Some(trace);
+    }
+
+    /// Carries out a use case for it, in its trace.
+    pub(super) async fn use_case<T>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Answer<T>>,
+    ) -> Answer<T> {
+        match &self.trace {
+            Some(trace) => trace.use_case(name, work).await,
+            None => work.await,
         }
     }
 }
@@ -77,21 +124,4 @@ pub fn user_agent(value: &[u8]) -> String {
         _ => '?',
     };
     value.iter().take(MAX_USER_AGENT).map(shown).collect()
-}
-
-/// The trace of a `traceparent` of version 00: `00-<32 digits>-<16 digits>-<2 digits>`, lower case, neither id all
-/// zeros (W3C Trace Context section 3.2).
-pub fn trace_id(traceparent: &[u8]) -> Option<String> {
-    let mut fields = traceparent.split(|byte| *byte == b'-');
-    let mut field = |length: usize| {
-        fields.next().filter(|field| {
-            field.len() == length && field.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        })
-    };
-    let (version, trace, parent, _flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
-    let is_zero = |id: &[u8]| id.iter().all(|byte| *byte == b'0');
-    if version != b"00" || fields.next().is_some() || is_zero(trace) || is_zero(parent) {
-        return None;
-    }
-    String::from_utf8(trace.to_vec()).ok()
 }

@@ -124,11 +124,8 @@ async fn carry_out(
     state: Data<State>,
     stopwatch: Stopwatch,
 ) -> HttpResponse {
-    let answer = state
-        .services
-        .tokens
-        .introspect(&request, &incoming.context)
-        .await;
+    let introspect = state.services.tokens.introspect(&request, &incoming.context);
+    let answer = incoming.use_case("introspect", introspect).await;
     report(&answer, &incoming, &state, stopwatch)
 }
 

@@ -64,7 +64,8 @@ async fn carry_out(
     state: Data<State>,
     stopwatch: Stopwatch,
 ) -> HttpResponse {
-    let answer = state.services.tokens.revoke(&request, &incoming.context).await;
+    let revoke = state.services.tokens.revoke(&request, &incoming.context);
+    let answer = incoming.use_case("revoke", revoke).await;
     report(&answer, &incoming, &state, stopwatch)
 }
 

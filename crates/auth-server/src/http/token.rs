@@ -68,7 +68,8 @@ async fn carry_out(
 ) -> HttpResponse {
     // Not the time since the head came: a client could use that up by holding back the last byte of its body.
     let since_read = Stopwatch::start();
-    let answer = state.services.tokens.issue(request, &incoming.context).await;
+    let issue = state.services.tokens.issue(request, &incoming.context);
+    let answer = incoming.use_case("grant", issue).await;
     let response = report(&answer, &incoming, &state, stopwatch);
     wait_for(state.services.pace.earliest(&answer), since_read).await;
     response

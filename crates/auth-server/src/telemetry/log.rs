@@ -1,10 +1,10 @@
 //! Where log lines go: standard error, through a writer that never makes a request wait and counts what it drops.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write};
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 
@@ -15,6 +15,15 @@ pub enum LogFormat {
     Json,
     /// For people at a terminal.
     Human,
+}
+
+/// The least severe level that is written, in all and module by module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLevels {
+    /// Of this program; other people's libraries only from `warn` on.
+    pub all: LevelFilter,
+    /// Of modules, by the beginnings of their paths.
+    pub modules: Vec<(String, LevelFilter)>,
 }
 
 /// Why logs or metrics can't be kept.
@@ -40,41 +49,52 @@ const WAITING_LINES: usize = 16_384;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Starts to log at the given level; other people's libraries only from `warn` on.
+/// Starts to log.
 ///
 /// # Errors
 /// [`TelemetryError::SubscriberTaken`] where it is called a second time.
-pub fn init(format: LogFormat, level: LevelFilter) -> Result<LogGuard, TelemetryError> {
-    let (writer, worker) = NonBlockingBuilder::default()
-        .buffered_lines_limit(WAITING_LINES)
-        .lossy(true)
-        .finish(std::io::stderr());
+pub fn init(format: LogFormat, levels: LogLevels) -> Result<LogGuard, TelemetryError> {
+    let (writer, worker) = bounded(std::io::stderr(), WAITING_LINES);
     let dropped = writer.error_counter();
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(std::io::stderr().is_terminal() && are_colours_wanted());
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_target(false).boxed(),
         LogFormat::Human => lines.with_target(false).boxed(),
     };
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(targets(level)));
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(targets(levels)));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::SubscriberTaken)?;
     let _ = DROPPED.set(dropped);
     log_panics_without_their_message();
     Ok(LogGuard { _worker: worker })
 }
 
-fn targets(level: LevelFilter) -> Targets {
+/// A writer that drops what its output has no room for, so that no request waits for whoever reads the log.
+fn bounded(output: impl Write + Send + 'static, lines: usize) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .buffered_lines_limit(lines)
+        .lossy(true)
+        .finish(output)
+}
+
+/// As <https://no-color.org> has it.
+fn are_colours_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn targets(levels: LogLevels) -> Targets {
     // To the HTTP library each request that can't be read is an error. A stranger must not fill the log with those.
-    let unreadable_requests = if level >= LevelFilter::DEBUG {
+    let unreadable_requests = if levels.all >= LevelFilter::DEBUG {
         LevelFilter::ERROR
     } else {
         LevelFilter::OFF
     };
     Targets::new()
-        .with_default(level.min(LevelFilter::WARN))
+        .with_default(levels.all.min(LevelFilter::WARN))
         .with_target("actix_http", unreadable_requests)
-        .with_target("auth_", level)
+        .with_target("auth_", levels.all)
+        .with_targets(levels.modules)
 }
 
 /// How many lines were dropped so far.
@@ -98,13 +118,70 @@ mod tests {
 
     use super::*;
 
+    fn only(all: LevelFilter) -> Targets {
+        targets(LogLevels {
+            all,
+            modules: Vec::new(),
+        })
+    }
+
     #[test]
     fn what_can_not_be_read_is_logged_only_to_those_who_look_closely() {
         let library = "actix_http::h1::dispatcher";
-        assert!(!targets(LevelFilter::INFO).would_enable(library, &Level::ERROR));
-        assert!(targets(LevelFilter::DEBUG).would_enable(library, &Level::ERROR));
-        assert!(targets(LevelFilter::INFO).would_enable("actix_server", &Level::WARN));
-        assert!(targets(LevelFilter::INFO).would_enable("auth_storage", &Level::INFO));
-        assert!(!targets(LevelFilter::INFO).would_enable("auth_storage", &Level::DEBUG));
+        assert!(!only(LevelFilter::INFO).would_enable(library, &Level::ERROR));
+        assert!(only(LevelFilter::DEBUG).would_enable(library, &Level::ERROR));
+        assert!(only(LevelFilter::INFO).would_enable("actix_server", &Level::WARN));
+        assert!(only(LevelFilter::INFO).would_enable("auth_storage", &Level::INFO));
+        assert!(!only(LevelFilter::INFO).would_enable("auth_storage", &Level::DEBUG));
+    }
+
+    #[test]
+    fn a_module_has_the_level_it_is_given() {
+        let levels = [
+            ("auth_storage", LevelFilter::DEBUG),
+            ("auth_server::http", LevelFilter::ERROR),
+            ("actix_server", LevelFilter::OFF),
+        ];
+        let targets = targets(LogLevels {
+            all: LevelFilter::INFO,
+            modules: levels.map(|(module, level)| (module.to_owned(), level)).into(),
+        });
+        assert!(targets.would_enable("auth_storage::sqlite", &Level::DEBUG));
+        assert!(!targets.would_enable("auth_jwt", &Level::DEBUG));
+        assert!(!targets.would_enable("auth_server::http::edge", &Level::WARN));
+        assert!(targets.would_enable("auth_server::telemetry", &Level::INFO));
+        assert!(!targets.would_enable("actix_server", &Level::ERROR));
+    }
+
+    /// Takes nothing until the other end is dropped.
+    struct Unread(std::sync::mpsc::Receiver<()>);
+
+    impl Write for Unread {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_output_that_nobody_reads_holds_up_nobody_and_what_it_loses_is_counted() {
+        let (go_on, wait) = std::sync::mpsc::channel();
+        let (mut writer, guard) = bounded(Unread(wait), 8);
+        let dropped = writer.error_counter();
+        // It would never come back from the tenth, where it waited.
+        for _ in 0..100 {
+            writer.write_all(b"a line").unwrap();
+        }
+        assert!(
+            (91..=92).contains(&dropped.dropped_lines()),
+            "{}",
+            dropped.dropped_lines()
+        );
+        drop(go_on);
+        drop(guard);
     }
 }

@@ -162,6 +162,46 @@ async fn each_outcome_has_its_name_and_level() {
 }
 
 #[actix_web::test]
+async fn a_request_that_no_use_case_tells_of_leaves_one_line_by_its_answer() {
+    let (kept, _current) = keep();
+    let rig = Rig::default();
+    rig.get("/.well-known/jwks.json").await;
+    rig.get("/a-secret-path?token=secret").await;
+    rig.get("/oauth/token").await;
+    rig.bed.store.outage.begin();
+    rig.get("/ready").await;
+    let lines = of_requests(&kept);
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let field = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            let status = line["status"].to_string();
+            let fields = [
+                field("level"),
+                field("event_type"),
+                field("method"),
+                field("route"),
+                status,
+            ];
+            fields.join(" ")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "DEBUG request GET /.well-known/jwks.json 200",
+            "INFO request GET other 404",
+            "INFO request GET /oauth/token 405",
+            "ERROR unavailable GET /ready 503",
+        ]
+    );
+    let all_say = |field: &str, value: &str| lines.iter().all(|line| line[field] == value);
+    assert!(all_say("correlation_id", "test-1") && all_say("ip_address", "192.0.2.1"));
+    assert!(lines.iter().all(|line| line["duration_ms"].is_number()));
+    assert!(!kept.text().contains("secret"));
+}
+
+#[actix_web::test]
 async fn requests_about_tokens_leave_a_line_each_and_no_token_in_it() {
     let (kept, _current) = keep();
     let rig = Rig::default();

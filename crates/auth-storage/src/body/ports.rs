@@ -48,6 +48,7 @@ impl Adapter {
                 .await;
             if let Err(outage) = deleted {
                 tracing::warn!(
+                    event_type = "database",
                     operation = outage.what,
                     cause = %outage.source,
                     "what is left of deleted chains leaves when it has expired"

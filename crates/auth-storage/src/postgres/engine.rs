@@ -159,7 +159,7 @@ impl Engine {
         match self.query(replica, what, query.clone()).await {
             Ok(answer) => Ok(answer),
             Err(outage) => {
-                tracing::warn!(operation = what, cause = %outage.source, "the replica does not answer; asking the primary");
+                tracing::warn!(event_type = "database", operation = what, cause = %outage.source, "the replica does not answer; asking the primary");
                 self.read(what, query).await
             }
         }

@@ -114,7 +114,7 @@ fn rotate(links: &Links, turns: Vec<Turn>, patient: &Lane<Job>) {
 }
 
 fn fail(turns: Vec<Turn>, error: &StoreError) {
-    tracing::error!(%error, rotations = turns.len(), "rotations failed");
+    tracing::error!(event_type = "database", cause = %error, rotations = turns.len(), "rotations failed");
     for turn in turns {
         turn.answer(Err(StoreError::NotCommitted(error.to_string())));
     }
@@ -156,7 +156,7 @@ fn wait(links: &Links, turn: Turn) {
             Ok([Took::NoTurn]) => {}
             Ok(_) => break Ok(Rotated::Superseded),
             Err(error) => {
-                tracing::error!(%error, "a rotation that had to wait failed");
+                tracing::error!(event_type = "database", cause = %error, "a rotation that had to wait failed");
                 break Err(StoreError::NotCommitted(error.to_string()));
             }
         }

@@ -185,6 +185,7 @@ fn check_privacy(path: &Path) -> Result<(), OpenError> {
     }
     if mode & 0o040 != 0 {
         tracing::warn!(
+            event_type = "database",
             file = %path.display(),
             mode = %format_args!("{mode:03o}"),
             "the group of the database file can read everybody's password hash; it should have mode 600"

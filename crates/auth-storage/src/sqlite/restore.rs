@@ -124,7 +124,8 @@ fn take_back(kept: &Path, database: &Path) {
     let renamed = rename_if_there(&log, &with_suffix(database, "-wal"));
     if let Err(error) = renamed.and_then(|()| fs::rename(kept, database)) {
         tracing::error!(
-            %error,
+            event_type = "database",
+            cause = %error,
             kept = %kept.display(),
             "what was set aside could not be put back: it is whole under its new name"
         );

@@ -157,6 +157,7 @@ impl Writer {
             .partition(|command| command.since().elapsed() > patience);
         if !late.is_empty() {
             tracing::warn!(
+                event_type = "database",
                 commands = late.len(),
                 "writes have waited for too long and are not begun"
             );
@@ -168,7 +169,7 @@ impl Writer {
         match committed.unwrap_or(Err(StoreError::Panicked)) {
             Ok(()) => answer(group, Ok(())),
             Err(error) => {
-                tracing::error!(%error, commands = group.len(), "a group of writes failed");
+                tracing::error!(event_type = "database", cause = %error, commands = group.len(), "a group of writes failed");
                 self.conn = None;
                 answer(group, Err(&error.to_string()));
             }
@@ -210,7 +211,7 @@ impl Writer {
         if let Some(conn) = &mut self.conn
             && let Err(error) = conn.batch_execute(&start_over)
         {
-            tracing::warn!(%error, "the write-ahead log could not be started over");
+            tracing::warn!(event_type = "database", cause = %error, "the write-ahead log could not be started over");
         }
     }
 }
