@@ -145,7 +145,6 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "toml",
             "tracing",
             "tracing-appender",
-            "tracing-opentelemetry",
             "tracing-subscriber",
             "ureq",
             "utoipa",

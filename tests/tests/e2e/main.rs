@@ -33,6 +33,7 @@ mod hostile;
 mod instances;
 mod keys;
 mod load;
+mod logging;
 mod metrics;
 mod production;
 mod proxies;

@@ -48,6 +48,11 @@ impl Authority {
         }
     }
 
+    /// Its certificate in PEM, to be trusted.
+    pub(super) fn pem(&self) -> Vec<u8> {
+        self.certificate.to_pem().unwrap()
+    }
+
     /// The certificate of `localhost` with a serial number, and its key.
     pub(super) fn issue(&self, serial: u32, days: Days) -> (Vec<u8>, Vec<u8>) {
         let key = new_key();
@@ -397,7 +402,7 @@ fn the_health_command_asks_over_https() {
 
     let url = format!("https://localhost:{}", server.address().port());
     let trusted = installation.directory().join("ca.pem");
-    fs::write(&trusted, authority.certificate.to_pem().unwrap()).unwrap();
+    fs::write(&trusted, authority.pem()).unwrap();
     let by_name = ["health", "--url", &url, "--ca", trusted.to_str().unwrap()];
     let well = installation.run(&by_name, "").unwrap();
     assert!(well.status.success(), "{}", everything_in(&well));
