@@ -57,6 +57,11 @@ scenes! {
         .typing("Correct-Horse-7-Battery\n")
         .with("COMPRESSION", "none")
         .replacing("target/release/auth-service", binary::auth_service().to_str().unwrap());
+    the_interface: "docs/API.md" "api" => Stage::serving();
+    limits_of_the_interface: "docs/API.md" "limits" => Stage::serving_by(Installation::new());
+    pages_of_other_origins: "docs/API.md" "origins" => Stage::serving_by(
+        Installation::new().with("AUTH_SERVICE__CORS_ALLOWED_ORIGINS", "https://app.example.com"),
+    );
     a_client: "docs/CLIENTS.md" "client" => Stage::serving_by(Installation::new()).typing("Correct-Horse-7-Battery\n");
     what_to_look_at: "docs/TROUBLESHOOTING.md" "look" => Stage::serving();
     an_upgrade: "docs/UPGRADING.md" "upgrade" => with_backup_folder(Stage::of(Installation::new()).with_service());
@@ -264,6 +269,18 @@ fn the_russian_readme_has_the_same_headings_and_commands_as_the_english_one() {
     };
     let [english, russian] = ["README.md", "README.ru.md"].map(|path| shape(&Page::read(path)));
     assert_eq!(english, russian);
+}
+
+#[test]
+fn the_readme_lists_every_document() {
+    for readme in ["README.md", "README.ru.md"] {
+        let listed = Page::read(readme).links;
+        for page in pages() {
+            let is_document = Path::new(&page.path).parent() == Some(Path::new("docs"));
+            let is_listed = listed.iter().any(|(_, link)| *link == page.path);
+            assert!(!is_document || is_listed, "{readme} does not list {}", page.path);
+        }
+    }
 }
 
 /// Messages are the code on the page that is longer than three words and no command line.

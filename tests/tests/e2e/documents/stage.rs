@@ -25,14 +25,14 @@ const SYSTEMCTL_OF_A_MACHINE: &str = include_str!("machine-systemctl.sh");
 /// A scratch folder with what the commands of a document need to be there already.
 #[derive(Debug)]
 pub(crate) struct Stage {
+    /// What has to be there for as long as the stage, and ends before its folder goes.
+    kept: Vec<Box<dyn Any>>,
     installation: Installation,
     kind: Kind,
     first: String,
     typed: String,
     environment: Vec<(String, String)>,
     replaced: Vec<(String, String)>,
-    /// What has to be there for as long as the stage.
-    kept: Vec<Box<dyn Any>>,
 }
 
 /// What is given beside the folder.
