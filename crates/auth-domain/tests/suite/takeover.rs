@@ -21,6 +21,10 @@ use rstest::rstest;
 use sha2::{Digest, Sha256};
 
 const HASH: &str = "$2b$12$berupwSBPD3BhWUtoPM.iOL3H4DYUxopEY017diq/fvfs4ylGML1C";
+/// As long as one of bcrypt, but of another scheme.
+const ARGON2: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hhc2hoY";
+/// As long as one of bcrypt, by a mark that the older service never set.
+const MARKED: &str = "$bcrypt-cut$2b$12$berupwSBPD3BhWUtoPM.iOL3H4DYUxopEY017diq/f";
 const MADE: &str = "2026-11-22 18:49:22.109118";
 const NOW: &str = "2026-11-23 00:00:00";
 const LATER: &str = "2036-11-19 18:49:22.000000";
@@ -226,6 +230,8 @@ type Bend<T> = fn(&mut T);
 #[case(|user: &mut LegacyUser| user.email = "nobody".to_owned(), Reason::Name(NameFault::Email))]
 #[case(|user: &mut LegacyUser| user.password_hash = PasswordHash::new("pencil".to_owned()), Reason::PasswordHash)]
 #[case(|user: &mut LegacyUser| user.password_hash = PasswordHash::new(HASH[..59].to_owned()), Reason::PasswordHash)]
+#[case(|user: &mut LegacyUser| user.password_hash = PasswordHash::new(ARGON2.to_owned()), Reason::PasswordHash)]
+#[case(|user: &mut LegacyUser| user.password_hash = PasswordHash::new(MARKED.to_owned()), Reason::PasswordHash)]
 #[case(|user: &mut LegacyUser| user.created_at = "soon".to_owned(), Reason::Time("created_at"))]
 #[case(|user: &mut LegacyUser| user.updated_at = String::new(), Reason::Time("updated_at"))]
 #[case(|user: &mut LegacyUser| user.last_login_at = Some("never".to_owned()), Reason::Time("last_login_at"))]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use auth_domain::audit::AuditEvent;
-use auth_domain::client::Client;
+use auth_domain::client::{Client, ClientStatus};
 use auth_domain::context::RequestContext;
 use auth_domain::id::{ClientId, JtiHash, RowId, SessionId};
 use auth_domain::password::{HashScheme, Reach, StoredHash};
@@ -20,7 +20,7 @@ use auth_domain::takeover::{
     Mode, PlannedChain, Reason, Takeover, Target, Watcher, export, import, when,
 };
 use auth_domain::time::{Seconds, Timestamp};
-use auth_domain::user::User;
+use auth_domain::user::{User, UserStatus};
 use auth_testkit::build;
 use auth_testkit::fake::{FakeHasher, FakeStore};
 use auth_testkit::random::SeededRandom;
@@ -431,6 +431,71 @@ async fn a_hash_that_the_older_service_knows_goes_back_without_its_mark() {
             .all(|user| user.password_hash.expose() == HASH)
     );
     assert!(sink.committed);
+}
+
+#[tokio::test]
+async fn users_go_back_as_they_are_here() {
+    let store = FakeStore::default();
+    with_user(&store, "ivan", HASH).await;
+    let locked = User {
+        status: UserStatus::Inactive,
+        is_verified: false,
+        last_login_at: when::parse(LATER),
+        ..build::user("maria")
+    };
+    let record = build::audit("maria", AuditEvent::UserBlocked {});
+    UserDirectory::create(&store, locked, record).await.unwrap();
+    let mut sink = Tables::default();
+    let report = exported(&store, Vec::new(), &mut sink).await;
+    let back = |name| &sink.users[&build::user_id(name).to_string()];
+    let (ivan, maria) = (back("ivan"), back("maria"));
+    assert_eq!(
+        (ivan.username.as_str(), ivan.email.as_str()),
+        ("ivan", "ivan@example.com")
+    );
+    assert_eq!((ivan.is_active, ivan.is_verified), (true, true));
+    assert_eq!(
+        (ivan.updated_at.as_str(), ivan.last_login_at.as_deref()),
+        (MADE, None)
+    );
+    assert_eq!((maria.is_active, maria.is_verified), (false, false));
+    assert_eq!(maria.last_login_at.as_deref(), Some(LATER));
+    assert_eq!(report.names[&build::user_id("maria")], "maria");
+}
+
+#[tokio::test]
+async fn clients_go_back_as_they_are_here() {
+    let store = FakeStore::default();
+    let client = Client {
+        status: ClientStatus::Disabled,
+        ..build::public_client("app")
+    };
+    let record = build::audit("app", AuditEvent::ClientUpdated {});
+    ClientDirectory::create(&store, client.clone(), record)
+        .await
+        .unwrap();
+    let mut sink = Tables::default();
+    let report = exported(&store, Vec::new(), &mut sink).await;
+    assert_eq!(
+        (report.clients, report.secrets.len(), report.kept_secrets.len()),
+        (1, 0, 0)
+    );
+    let row = &sink.clients[&client.id.to_string()];
+    assert!(!row.is_active && !row.is_confidential && row.client_secret_hash.is_none());
+    assert_eq!(
+        (row.client_id.as_str(), row.allowed_scopes.as_str()),
+        ("app", "api:read api:write")
+    );
+    let lifetimes = [row.access_token_lifetime, row.refresh_token_lifetime];
+    let ours = [
+        client.policy.access_token_lifetime,
+        client.policy.refresh_token_lifetime,
+    ];
+    assert_eq!(lifetimes.map(i64::from), ours.map(|span| i64::from(span.get())));
+    assert_eq!(
+        row.allowed_grant_types.as_deref().unwrap(),
+        ["password", "refresh_token"]
+    );
 }
 
 #[tokio::test]
