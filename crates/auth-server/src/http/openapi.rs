@@ -93,13 +93,13 @@ pub struct TokenForm {
     #[schema(format = Password)]
     pub client_secret: Option<String>,
     /// A user name or an e-mail address; for the grant `password`.
-    #[schema(example = "ada")]
+    #[schema(example = "ada", max_length = 1_020)]
     pub username: Option<String>,
     /// The user's password; for the grant `password`.
     #[schema(format = Password)]
     pub password: Option<String>,
     /// The refresh token; for the grant `refresh_token`. It is good for one refresh.
-    #[schema(format = Password)]
+    #[schema(format = Password, max_length = 8_192)]
     pub refresh_token: Option<String>,
     /// What the access token shall be good for; without it, all that may be granted.
     #[schema(example = "api:read api:write")]
@@ -116,7 +116,7 @@ pub struct AboutTokenForm {
     #[schema(format = Password)]
     pub client_secret: Option<String>,
     /// The token, of whatever kind.
-    #[schema(format = Password)]
+    #[schema(format = Password, min_length = 1, max_length = 8_192)]
     pub token: String,
     /// What kind it may be; not needed, since a token tells that by itself.
     #[schema(example = "refresh_token")]

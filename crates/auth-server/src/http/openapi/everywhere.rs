@@ -36,8 +36,8 @@ fn describe_headers(components: &mut Components) {
     for (name, description) in [
         (
             CORRELATION_ID,
-            "The caller's own value where it is at most 128 printable characters without spaces, else a new UUID. It is \
-             in every log line of the request.",
+            "The caller's own value where it is at most 128 letters, digits and `._:-`, else a new UUID. It is in every \
+             log line of the request.",
         ),
         (
             CACHE_CONTROL,
