@@ -51,8 +51,17 @@ fn script(shell: Shell, command: &mut Command) -> String {
     let mut script = Vec::new();
     let name = command.get_name().to_owned();
     generate(shell, command, name, &mut script);
-    String::from_utf8_lossy(&script).into_owned()
+    let script = String::from_utf8_lossy(&script).into_owned();
+    match shell {
+        Shell::Bash => script.replace(ASTRAY, RIGHT),
+        _ => script,
+    }
 }
+
+/// The library (4.6) writes a hyphen in a program's name in two ways, so that bash looks for what a command takes under a
+/// name that is not there. Where it has been mended this changes nothing.
+const ASTRAY: &str = "auth__subcmd__service__subcmd__";
+const RIGHT: &str = "auth__service__subcmd__";
 
 #[cfg(test)]
 mod tests {

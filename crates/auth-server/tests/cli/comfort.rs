@@ -181,7 +181,14 @@ fn progress_shows_on_a_terminal_and_neither_in_a_pipe_nor_beside_json() {
     let seen = on_a_terminal(&desk, &[], "restore --from out/three.db --yes");
     assert!(seen.contains("checking the backup"), "{seen:?}");
     let ran = desk
-        .run(&["restore", "--from", "out/three.db", "--yes"])
+        .run(&[
+            "restore",
+            "--from",
+            "out/three.db",
+            "--yes",
+            "--set",
+            "db_url=sqlite:///out/five.db",
+        ])
         .succeeded();
     assert_eq!(ran.err, "");
     let seen = on_a_terminal(&desk, &[], "transfer --to sqlite:///out/four.db");
