@@ -1,17 +1,15 @@
 //! sqlmap, the tool that injects SQL for a living, against every endpoint that takes a form.
 
-use std::env;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use auth_e2e::binary::target_directory;
 use auth_e2e::client::Client;
 use auth_e2e::installation::Installation;
 use auth_e2e::scale;
 
 use crate::database::Database;
-use crate::support::everything_in;
+use crate::support::{everything_in, tool};
 
 /// The forms; each parameter marked by a star is tried.
 const FORMS: &[(&str, &str)] = &[
@@ -35,7 +33,7 @@ const FORMS: &[(&str, &str)] = &[
 
 #[test]
 fn sqlmap_finds_nothing_to_inject_into() {
-    let Some(program) = program() else {
+    let Some(program) = tool("sqlmap") else {
         scale::left_out("injection by sqlmap, which is missing: .ci/install test installs it");
         return;
     };
@@ -95,15 +93,4 @@ fn try_to_inject(program: &PathBuf, installation: &Installation, server: SocketA
         "{path} {form}: {said}"
     );
     assert!(!said.contains("is vulnerable"), "{path} {form}: {said}");
-}
-
-/// Among the tools of this build, or wherever programs are.
-fn program() -> Option<PathBuf> {
-    let own = target_directory().join("tools/bin");
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let mut candidates = [own]
-        .into_iter()
-        .chain(env::split_paths(&folders))
-        .map(|folder| folder.join("sqlmap"));
-    candidates.find(|file| file.exists())
 }

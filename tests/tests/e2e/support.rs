@@ -1,10 +1,13 @@
 //! What the tests share: refusals, and users who refresh in a loop.
 
+use std::env;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use auth_e2e::binary::target_directory;
 use auth_e2e::client::{Client, FLUTTER, Tokens};
 use auth_e2e::http::Answer;
 use auth_e2e::installation::Installation;
@@ -42,6 +45,20 @@ pub(crate) fn assert_refused(answer: &Answer) {
 pub(crate) fn everything_in(output: &Output) -> String {
     let printed = [&output.stdout[..], &output.stderr[..]].concat();
     String::from_utf8_lossy(&printed).into_owned()
+}
+
+/// A program of others: among the tools of this build, or wherever programs are.
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let own = target_directory().join("tools/bin");
+    let folders = env::var_os("PATH").unwrap_or_default();
+    // Where servers are, and where no path leads that is not root's.
+    let system = PathBuf::from("/usr/sbin");
+    let mut candidates = [own]
+        .into_iter()
+        .chain(env::split_paths(&folders))
+        .chain([system])
+        .map(|folder| folder.join(name));
+    candidates.find(|file| file.exists())
 }
 
 /// Registers a confidential client that may sign users in and refresh; says its secret.
@@ -155,7 +172,8 @@ pub(crate) fn use_at_once(servers: &[SocketAddr], refresh_token: &str, times: us
     })
 }
 
-fn runtime() -> Runtime {
+/// What runs something asynchronous on this thread.
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_io().build().unwrap()
 }
 
