@@ -46,7 +46,7 @@ impl Meters {
         let status = status_label(status);
         self.requests
             .with(&[asked.route, asked.method, status], |counter| {
-                counter.increment(1)
+                counter.increment(1);
             });
         if asked.route != TOKEN {
             self.durations
