@@ -121,9 +121,9 @@ impl Collector {
                     .expect("a listener that does not block");
                 let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
                 let incoming = TcpIncoming::from(listener);
-                let server = tonic::transport::Server::builder().serve_with_incoming(service, incoming);
+                let answering = tonic::transport::Server::builder().serve_with_incoming(service, incoming);
                 tokio::select! {
-                    served = server => served.expect("a server"),
+                    ended = answering => ended.expect("a server"),
                     _ = stopped => {}
                 }
             });
@@ -298,7 +298,9 @@ impl Collected {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn readable(attributes: &[KeyValue]) -> BTreeMap<String, String> {
