@@ -169,6 +169,27 @@ impl Tables {
         self
     }
 
+    /// So many rows of the audit trail.
+    fn with_events(mut self, number: u64) -> Self {
+        for place in 0..number {
+            let row = LegacyAudit {
+                id: build::uuid(&format!("event {place}")).to_string(),
+                user_id: None,
+                client_id: None,
+                event_type: "login_success".to_owned(),
+                event_data: "{}".to_owned(),
+                ip_address: None,
+                user_agent: None,
+                success: true,
+                error_message: None,
+                created_at: MADE.to_owned(),
+                garbled: None,
+            };
+            self.audit.insert(row.id.clone(), row);
+        }
+        self
+    }
+
     /// Another head for a user's only chain: its last token was given twice.
     fn with_twin_head(mut self, user: &str) -> Self {
         let owner = build::user_id(user).to_string();
@@ -221,6 +242,7 @@ impl Target for Ledger {
     ) -> Result<Vec<ChainFate>, Unavailable> {
         let fate = |chain: &PlannedChain| ChainFate {
             not_taken: Some((vec![chain.head.row.clone()], Reason::MovedOn)),
+            updated: 2,
             already_there: chain.history.len() as u64,
             ..ChainFate::default()
         };
@@ -229,8 +251,8 @@ impl Target for Ledger {
         Ok(fates)
     }
 
-    async fn take_trail(&self, _: Vec<AuditEntry>, _: &Takeover) -> Result<u64, Unavailable> {
-        Ok(0)
+    async fn take_trail(&self, rows: Vec<AuditEntry>, _: &Takeover) -> Result<u64, Unavailable> {
+        Ok(rows.len() as u64 / 2)
     }
 }
 
@@ -276,8 +298,10 @@ async fn chains_that_span_pages_are_taken_whole() {
         chains.iter().map(|chain| chain.history.len()).collect::<Vec<_>>(),
         [699; 3]
     );
-    assert_eq!(counts(&report, LegacyTable::Tokens), [0, 0, 3 * 699, 3]);
+    assert_eq!(counts(&report, LegacyTable::Tokens), [0, 3 * 2, 3 * 699, 3]);
     assert_eq!(told.progress[&LegacyTable::Tokens], 2_100);
+    assert_eq!(told.progress[&LegacyTable::Users], 3);
+    assert_eq!(told.progress[&LegacyTable::Clients], 1);
 }
 
 #[tokio::test]
@@ -295,7 +319,43 @@ async fn what_is_new_is_counted_and_its_secrets_are_told() {
     let secrets: Vec<_> = told.secrets.iter().map(|(client, _)| client.as_str()).collect();
     assert_eq!(secrets, ["backend"]);
     assert_eq!(report.live_until, when::parse(LATER));
-    assert!(report.remarks.iter().all(|remark| remark.contains("implicit")));
+    let of_left_out_grants = report.remarks.iter().filter(|remark| remark.contains("implicit"));
+    assert_eq!((of_left_out_grants.count(), report.remarks.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn the_audit_trail_is_taken_page_by_page() {
+    let mut source = Tables::default().with_events(1_500);
+    let (report, told) = imported(&mut source, &EmptyTarget).await;
+    assert_eq!(counts(&report, LegacyTable::Audit), [1_500, 0, 0, 0]);
+    assert_eq!(told.progress[&LegacyTable::Audit], 1_500);
+    let ledger = Ledger {
+        fate: Fate::Taken,
+        chains: Mutex::default(),
+    };
+    source.audit.first_entry().unwrap().get_mut().event_type.clear();
+    let (report, _) = imported(&mut source, &ledger).await;
+    assert_eq!(counts(&report, LegacyTable::Audit), [749, 0, 750, 1]);
+}
+
+#[tokio::test]
+async fn of_clients_that_were_made_here_those_with_a_secret_are_told_to_keep_it() {
+    let mut source = Tables::default()
+        .with_client("backend", true)
+        .with_client("app", false);
+    for (fate, told) in [
+        (Fate::MadeHere(None), 1),
+        (Fate::AlreadyThere, 0),
+        (Fate::Updated, 0),
+    ] {
+        let ledger = Ledger {
+            fate,
+            chains: Mutex::default(),
+        };
+        let (report, _) = imported(&mut source, &ledger).await;
+        assert_eq!(report.remarks.len(), told);
+        assert!(report.remarks.iter().all(|remark| remark.contains("backend")));
+    }
 }
 
 #[tokio::test]
