@@ -60,16 +60,10 @@ fn ask(url: &PostgresUrl, conn: &mut Conn) -> Result<Examination, StoreError> {
 
 /// Writes no row into each table: what the server allows or refuses is the same as of a row.
 fn try_writing(url: &PostgresUrl, conn: &mut Conn) -> Writing {
-    let none_into_each: String = transfer::tables()
-        .map(|table| {
-            format!(
-                "INSERT INTO {table} SELECT * FROM {table} WHERE FALSE; DELETE FROM {table} WHERE FALSE; "
-            )
-        })
-        .collect();
+    let tried: Vec<_> = transfer::tables().map(none_into).collect();
     let tried = format!(
-        "BEGIN; SET LOCAL lock_timeout = '5s'; {none_into_each}\
-         UPDATE users SET username = username WHERE FALSE; ROLLBACK;"
+        "BEGIN; SET LOCAL lock_timeout = '5s'; {} UPDATE users SET username = username WHERE FALSE; ROLLBACK;",
+        tried.concat()
     );
     match conn.batch_execute(&tried) {
         Ok(()) => Writing::Works,
@@ -78,6 +72,10 @@ fn try_writing(url: &PostgresUrl, conn: &mut Conn) -> Writing {
             Writing::Refused(url.hide(&error.to_string()))
         }
     }
+}
+
+fn none_into(table: &str) -> String {
+    format!("INSERT INTO {table} SELECT * FROM {table} WHERE FALSE; DELETE FROM {table} WHERE FALSE;")
 }
 
 #[cfg(test)]
