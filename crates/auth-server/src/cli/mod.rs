@@ -39,8 +39,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use serde_json::Value;
 
 use failure::Failure;
-use progress::Showing;
 use output::{Ending, Report, json_pretty, print, print_error, print_marked};
+use progress::Showing;
 
 use crate::http::openapi;
 use crate::settings::{Flag, Key, Problem, Secrecy, Settings, Sources};

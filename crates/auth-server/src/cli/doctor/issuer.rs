@@ -65,9 +65,11 @@ pub(super) fn judge(
 
 /// Before a first start nobody can answer there.
 fn unreachable(failure: &Failure, is_running: bool) -> Finding {
-    let (said, _) = failure.clone().into_parts();
-    let mend = "Services fetch the key set from there: the name has to resolve, the proxy to pass /.well-known/ on, and this \
-                machine to be let through.";
+    let (said, advice) = failure.clone().into_parts();
+    let mend = "Services fetch the key set from there: the name has to resolve, the proxy to pass /.well-known/ on, and \
+                this machine to be let through.";
+    let mend = [Some(mend.to_owned()), advice];
+    let mend = mend.into_iter().flatten().collect::<Vec<_>>().join("\n");
     if is_running {
         Finding::fail(SUBJECT, said, mend)
     } else {
