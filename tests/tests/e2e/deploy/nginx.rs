@@ -15,6 +15,7 @@ use auth_e2e::installation::{ADMIN_PASSWORD, Installation};
 use auth_e2e::raw::exchange;
 use auth_e2e::server::{Server, within};
 use openssl::ssl::SslConnector;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::net::TcpSocket;
 
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const TOKEN: &str = "/oauth/token";
 
-/// A running nginx. It is killed when this is dropped.
+/// A running nginx. It is stopped when this is dropped.
 struct Nginx {
     child: Child,
     https: SocketAddr,
@@ -38,8 +39,12 @@ struct Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Its workers go with it: they notice that it has gone.
-        let _ = self.child.kill();
+        // It takes its workers with it where it is asked to stop; where it is killed, they go on.
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let asked = pid.is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok());
+        if !asked || within(PATIENCE, || self.child.try_wait().ok().flatten()).is_none() {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }
