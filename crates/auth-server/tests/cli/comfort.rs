@@ -192,7 +192,7 @@ fn progress_shows_on_a_terminal_and_neither_in_a_pipe_nor_beside_json() {
         .succeeded();
     assert_eq!(ran.err, "");
     let seen = on_a_terminal(&desk, &[], "transfer --to sqlite:///out/four.db");
-    assert!(seen.contains("rows") && seen.contains("\r"), "{seen:?}");
+    assert!(seen.contains("rows") && seen.contains('\r'), "{seen:?}");
 }
 
 #[test]
