@@ -70,6 +70,8 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             warning.fault
         );
     }
+    // Before anything is counted: what counts earlier counts nowhere.
+    telemetry::Telemetry::install().map_err(|error| Failure::of("keep metrics", &error))?;
     leave_no_core_dump();
     if let Some(limit) = raise_open_files_limit() {
         tracing::debug!(
