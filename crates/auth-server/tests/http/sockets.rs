@@ -141,7 +141,10 @@ async fn from_the_announcement_of_its_end_the_server_keeps_no_connection() {
     stream.write_all(request).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
-        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "it is kept so far");
+        assert!(
+            stream.read_buf(&mut answer).await.unwrap() > 0,
+            "it is kept so far"
+        );
     }
     state.stopping().begin();
     stream.write_all(request).await.unwrap();
