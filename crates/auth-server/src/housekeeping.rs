@@ -491,7 +491,14 @@ mod tests {
             metrics::with_local_recorder(&recorder, || missed.note(round));
             telemetry.render().contains("auth_housekeeping_overdue 1\n")
         };
-        let rounds = [Round::Missed, Round::Missed, Round::Missed, Round::Missed, Round::Kept, Round::Missed];
+        let rounds = [
+            Round::Missed,
+            Round::Missed,
+            Round::Missed,
+            Round::Missed,
+            Round::Kept,
+            Round::Missed,
+        ];
         assert_eq!(rounds.map(&mut note), [false, false, true, true, false, false]);
     }
 

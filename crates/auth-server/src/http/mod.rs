@@ -20,8 +20,8 @@ use futures::future::BoxFuture;
 use rustix::net::sockopt::set_tcp_user_timeout;
 
 use crate::clients::ClientNews;
-use crate::telemetry::{self, Telemetry};
 use crate::telemetry::traces::Traces;
+use crate::telemetry::{self, Telemetry};
 use crate::throttle::SharedThrottle;
 
 use client_address::Trust;
@@ -268,8 +268,13 @@ impl Listening {
         app: impl Fn() -> App<T> + Clone + Send + 'static,
     ) -> io::Result<Server>
     where
-        T: ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = Error, InitError = ()>
-            + 'static,
+        T: ServiceFactory<
+                ServiceRequest,
+                Config = (),
+                Response = ServiceResponse,
+                Error = Error,
+                InitError = (),
+            > + 'static,
     {
         let limits = self.door.limits();
         let door = Arc::new(self.door);

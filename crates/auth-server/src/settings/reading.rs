@@ -17,8 +17,8 @@ use auth_redis::RedisUrl;
 use auth_storage::DatabaseUrl;
 use secrecy::ExposeSecret;
 
-use crate::http::docs::DocsPage;
 use crate::http::client_address::{AddressHeader, Trust};
+use crate::http::docs::DocsPage;
 use crate::http::tls::TlsFiles;
 use crate::telemetry::traces::{Collector, Protocol, TraceSettings};
 
@@ -187,7 +187,10 @@ impl<'a> Reading<'a> {
         let operators = self.optional(Key::MetricsAddr, values::socket_address);
         let (host, port, operators) = (host?, port?, operators?);
         if port != 0 && operators == Some(SocketAddr::new(host, port)) {
-            return Err(self.note(Key::MetricsAddr, "must differ from HOST and PORT together".to_owned()));
+            return Err(self.note(
+                Key::MetricsAddr,
+                "must differ from HOST and PORT together".to_owned(),
+            ));
         }
         Ok(Listen {
             host,

@@ -266,14 +266,26 @@ fn the_settings_of_the_older_service_are_understood() {
 #[case("AUTH_SERVICE__DRAIN_DELAY", "soon", "from 0 to 3600")]
 #[case("AUTH_SERVICE__LOG_LEVEL", "loud", "must be one of: error, warn, info")]
 #[case("AUTH_SERVICE__LOG_LEVEL", "info,auth_storage=loud", "must be one of: error")]
-#[case("AUTH_SERVICE__LOG_LEVEL", "info,auth_store=debug", "a module 'auth_store' that logs nothing")]
+#[case(
+    "AUTH_SERVICE__LOG_LEVEL",
+    "info,auth_store=debug",
+    "a module 'auth_store' that logs nothing"
+)]
 #[case("AUTH_SERVICE__LOG_LEVEL", "info,debug", "two levels for all modules")]
 #[case("AUTH_SERVICE__LOG_LEVEL", "info,h2=trace", "h2 for more than info")]
-#[case("AUTH_SERVICE__OTLP_ENDPOINT", "127.0.0.1:4317", "must be a URL such as http://127.0.0.1:4317")]
+#[case(
+    "AUTH_SERVICE__OTLP_ENDPOINT",
+    "127.0.0.1:4317",
+    "must be a URL such as http://127.0.0.1:4317"
+)]
 #[case("AUTH_SERVICE__OTLP_ENDPOINT", "http://:4317", "must be a URL such as")]
 #[case("AUTH_SERVICE__OTLP_PROTOCOL", "thrift", "grpc, http")]
 #[case("AUTH_SERVICE__OTLP_HEADERS", "x-key", "must be headers as they are sent")]
-#[case("AUTH_SERVICE__OTLP_HEADERS", "x key=pencil", "must be headers as they are sent")]
+#[case(
+    "AUTH_SERVICE__OTLP_HEADERS",
+    "x key=pencil",
+    "must be headers as they are sent"
+)]
 #[case("AUTH_SERVICE__OTLP_HEADERS", "x-key=pencil", "goes with OTLP_ENDPOINT")]
 #[case("AUTH_SERVICE__TRACE_SAMPLE_RATIO", "5%", "must be a number from 0 to 1")]
 #[case("AUTH_SERVICE__TRACE_SAMPLE_RATIO", "NaN", "must be a number from 0 to 1")]
@@ -723,9 +735,15 @@ fn operators_have_a_listener_of_their_own_where_one_is_named(#[case] text: &str,
 fn a_log_has_a_level_and_modules_have_theirs() {
     let levels = |text: &str| load(&[("AUTH_SERVICE__LOG_LEVEL", text)]).log.levels;
     let of_modules = levels("warn, auth_storage=DEBUG,actix_http=error");
-    assert_eq!((of_modules.all, of_modules.most()), (LogLevel::Warn, LogLevel::Debug));
+    assert_eq!(
+        (of_modules.all, of_modules.most()),
+        (LogLevel::Warn, LogLevel::Debug)
+    );
     let modules = [("auth_storage", LogLevel::Debug), ("actix_http", LogLevel::Error)];
-    assert_eq!(of_modules.modules, modules.map(|(name, level)| (name.to_owned(), level)));
+    assert_eq!(
+        of_modules.modules,
+        modules.map(|(name, level)| (name.to_owned(), level))
+    );
     assert_eq!(levels("auth_server::http=trace").all, LogLevel::Info);
 }
 

@@ -314,10 +314,15 @@ pub fn log_levels(text: &str, names: &'static [(&'static str, LogLevel)]) -> Par
         match part.split_once('=') {
             Some((module, text)) => modules.push((log_module(module)?, level(text)?)),
             None if all.is_none() => all = Some(level(part)?),
-            None => return Err("has two levels for all modules: name the module, as in auth_storage=debug".to_owned()),
+            None => {
+                return Err(
+                    "has two levels for all modules: name the module, as in auth_storage=debug".to_owned(),
+                );
+            }
         }
     }
-    let is_loud = |(module, level): &&(String, LogLevel)| *level > LogLevel::Info && !module.starts_with("auth_");
+    let is_loud =
+        |(module, level): &&(String, LogLevel)| *level > LogLevel::Info && !module.starts_with("auth_");
     if let Some((library, _)) = modules.iter().find(is_loud) {
         return Err(format!(
             "asks {library} for more than info: what a library says beyond that may quote what clients sent, secrets \
@@ -336,7 +341,10 @@ fn log_module(path: &str) -> Parsed<String> {
         return Ok(path.to_owned());
     }
     let known = OWN_MODULES.iter().chain(&LIBRARIES).copied().collect::<Vec<_>>();
-    Err(format!("names a module '{root}' that logs nothing: there are {}", known.join(", ")))
+    Err(format!(
+        "names a module '{root}' that logs nothing: there are {}",
+        known.join(", ")
+    ))
 }
 
 /// Where a collector is. What lets somebody in there belongs into a header, which is never shown.
@@ -358,7 +366,8 @@ pub fn collector(text: &str) -> Parsed<String> {
 /// Headers for a collector: `name=value`, separated by commas.
 pub fn headers(text: &str) -> Parsed<Vec<TracedHeader>> {
     text.split(',').map(header).collect::<Option<_>>().ok_or_else(|| {
-        "must be headers as they are sent, name=value, separated by commas; a value of visible ASCII".to_owned()
+        "must be headers as they are sent, name=value, separated by commas; a value of visible ASCII"
+            .to_owned()
     })
 }
 
