@@ -68,7 +68,10 @@ impl Computer {
             return Ok(self.verdict(is_right, password, kind));
         }
         if stored.is_some() {
-            tracing::error!(event_type = "hashing", "a stored password hash can't be computed: the password counts as wrong");
+            tracing::error!(
+                event_type = "hashing",
+                "a stored password hash can't be computed: the password counts as wrong"
+            );
         }
         self.dummy(password)
             .map_err(|fault| Unavailable::new("verify a password", fault))?;

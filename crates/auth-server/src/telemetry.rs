@@ -29,7 +29,9 @@ mod request;
 pub mod traces;
 
 pub use catalogue::{ALL as METRICS, Begins, Kind, Metric, Values};
-pub use figures::{connections, connections_max, database, database_up, key_directory, keys, replica_up, stopping};
+pub use figures::{
+    connections, connections_max, database, database_up, key_directory, keys, replica_up, stopping,
+};
 pub use log::{LogFormat, LogGuard, LogLevels, TelemetryError, init};
 pub use request::Ending;
 

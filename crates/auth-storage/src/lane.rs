@@ -94,7 +94,11 @@ impl<J: Send + 'static> Lane<J> {
                     while let Some(jobs) = next(&waiting, crew.batch) {
                         tally.go(jobs.len());
                         if catch_unwind(AssertUnwindSafe(|| work(jobs))).is_err() {
-                            tracing::error!(event_type = "panic", thread = crew.name, "work for the database has panicked");
+                            tracing::error!(
+                                event_type = "panic",
+                                thread = crew.name,
+                                "work for the database has panicked"
+                            );
                         }
                     }
                 })

@@ -16,7 +16,6 @@ A setting comes from, each over the one before: its default; a TOML file (`--con
 value counts as not set. A setting marked with `_FILE` can be read from a file instead:
 `AUTH_SERVICE__MASTER_KEY_FILE=/run/secrets/master-key`, or `master_key_file = '/run/secrets/master-key'` in the TOML file.
 Whichever holds a secret is its owner's, or a group's to read; one that others may read is warned of at each start.
-One that others than its owner and group may read is warned of at each start.
 A file has no sections, and a setting is given once on the command line. An unknown name or a wrong value stops the
 start, and so does a variable with one underscore after `AUTH_SERVICE` that looks like a setting; all that is wrong is
 told at once. `auth-service config check` shows what holds and where it came from.
