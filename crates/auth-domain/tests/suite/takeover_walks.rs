@@ -286,7 +286,7 @@ fn counts(report: &ImportReport, table: LegacyTable) -> [u64; 4] {
 async fn chains_that_span_pages_are_taken_whole() {
     let mut source = Tables::default().with_client("app", false);
     for name in ["ivan", "maria", "anna"] {
-        source = source.with_user(name).with_chain(name, "app", 700);
+        source = source.with_user(name).with_chain(name, "app", 1_100);
     }
     let ledger = Ledger {
         fate: Fate::Taken,
@@ -296,10 +296,10 @@ async fn chains_that_span_pages_are_taken_whole() {
     let chains = ledger.chains.into_inner().unwrap();
     assert_eq!(
         chains.iter().map(|chain| chain.history.len()).collect::<Vec<_>>(),
-        [699; 3]
+        [1_099; 3]
     );
-    assert_eq!(counts(&report, LegacyTable::Tokens), [0, 3 * 2, 3 * 699, 3]);
-    assert_eq!(told.progress[&LegacyTable::Tokens], 2_100);
+    assert_eq!(counts(&report, LegacyTable::Tokens), [0, 3 * 2, 3 * 1_099, 3]);
+    assert_eq!(told.progress[&LegacyTable::Tokens], 3_300);
     assert_eq!(told.progress[&LegacyTable::Users], 3);
     assert_eq!(told.progress[&LegacyTable::Clients], 1);
 }
