@@ -1,7 +1,7 @@
 # The commands of a developer's day. `make` alone lists them; each installs what it needs and is not there yet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run deb test test-security check coverage mutants fuzz bench bench-storm bench-scale docs fmt clean
+.PHONY: help run deb test test-integrations test-security check coverage mutants fuzz bench bench-storm bench-scale docs fmt clean
 
 # dev: built in half the time; release: what is to be deployed, and the only one to measure.
 PROFILE ?= release
@@ -19,8 +19,11 @@ deb: ## Build the release program and a Debian package of it, in target/
 		deploy/debian/build "$$target/release/auth-service" "$$target"
 
 test: ## Run every test
-	@.ci/install test
+	@.ci/install test integrations
 	@.ci/test
+
+test-integrations: ## Run the suites of the packages under integrations/, and walk through the migration
+	@integrations/test
 
 test-security: ## Try every threat of tests/threats.toml against the built server, at full figures; a table
 	@.ci/install security

@@ -26,6 +26,7 @@ impl FetchKeySet for Fixed {
 #[expect(
     clippy::print_stdout,
     clippy::expect_used,
+    clippy::indexing_slicing,
     reason = "a program for developers"
 )]
 fn main() {

@@ -16,3 +16,8 @@ mod verifier;
 pub use denial::{Denial, bearer};
 pub use keys::{FetchError, FetchKeySet, KeySetCache, KeySetLimits, KeysUnavailable, MonotonicClock};
 pub use verifier::{Identity, Policy, Refusal, TokenVerifier, Verdict, WallClock};
+
+/// The example of the README, compiled as it stands there.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -40,6 +40,7 @@ mod proxies;
 mod races;
 mod redis;
 mod rehashing;
+mod resource_server;
 mod retry;
 mod revocation;
 mod rolling;

@@ -253,7 +253,7 @@ fn a_drain_is_announced_first_then_the_door_closes_and_operators_see_it_to_its_e
         (503, 200)
     );
     assert!(stopping());
-    begun.write_all(form[10..].as_bytes()).unwrap();
+    begun.write_all(&form.as_bytes()[10..]).unwrap();
     let mut answer = String::new();
     begun.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");

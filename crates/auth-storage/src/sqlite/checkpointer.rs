@@ -75,7 +75,7 @@ fn work(conn: &mut Conn, end: &Receiver<()>, log: &LogState) {
             Ok(pages) if pages <= LONG_LOG => bound = LONG_LOG,
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(event_type = "database", cause = %error, "a checkpoint of the write-ahead log failed")
+                tracing::warn!(event_type = "database", cause = %error, "a checkpoint of the write-ahead log failed");
             }
         }
     }
