@@ -225,6 +225,7 @@ fn faults(rules: NewPasswordRules, password: &str) -> Vec<PasswordFault> {
     "abc",
     &[TOO_SHORT, PasswordFault::NoUpperCase, PasswordFault::NoDigit, PasswordFault::NoSpecial, PasswordFault::Common]
 )]
+#[case::too_short_and_nothing_else("Q9!xz", &[TOO_SHORT])]
 #[case::too_short_and_nul("A1z!\0x", &[TOO_SHORT, PasswordFault::Nul])]
 #[case::digits_alone(
     "83650274",
