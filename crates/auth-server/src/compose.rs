@@ -151,8 +151,6 @@ pub struct Application {
     pub keys: KeyRing,
     /// The hashing threads.
     pub hashing: Arc<HashingPool>,
-    /// Where traces are sent, if they are.
-    pub traces: Option<Traces>,
     /// The time and randomness.
     pub world: World,
 }
@@ -168,8 +166,7 @@ impl Application {
                 tracing::info!(event_type = "migration", migration = name, "migration applied");
             }
         }
-        let traces = start_traces(settings, &world)?;
-        let store = trace_store(settings, open_store(settings)?, traces.as_ref());
+        let store = trace_store(settings, open_store(settings)?);
         check_store(settings, &store).await?;
         lost_keys::check(settings, &*store.founding, world.clock.now()).await?;
         let keys = open_keys(settings, Arc::clone(&world.clock))?;
@@ -179,7 +176,6 @@ impl Application {
             counters: share_counters(settings, &world).await?,
             clients,
             news,
-            traces: traces.clone(),
         };
         let services = services(settings, &store, &keys, &hashing, shared, &world)?;
         Ok(Self {
@@ -187,30 +183,32 @@ impl Application {
             store,
             keys,
             hashing,
-            traces,
             world,
         })
     }
 }
 
-fn start_traces(settings: &Settings, world: &World) -> Result<Option<Traces>, ExportFault> {
+/// Starts to send traces, where there is somebody to send them to.
+///
+/// # Errors
+/// Where nothing can be sent to such a collector.
+pub fn start_traces(settings: &Settings, world: &World) -> Result<Option<Traces>, StartError> {
     let traces = settings.traces.as_ref();
-    traces
-        .map(|settings| Traces::start(settings, &*world.random))
-        .transpose()
+    let traces = traces.map(|settings| Traces::start(settings, &*world.random));
+    Ok(traces.transpose()?)
 }
 
 /// Without traces it is the store itself: then nothing of them costs anything.
-fn trace_store(settings: &Settings, store: Store, traces: Option<&Traces>) -> Store {
+fn trace_store(settings: &Settings, store: Store) -> Store {
+    if settings.traces.is_none() {
+        return store;
+    }
     let system = if settings.database.url.is_embedded() {
         "sqlite"
     } else {
         "postgresql"
     };
-    match traces {
-        Some(traces) => traced_store(traces, system, store),
-        None => store,
-    }
+    traced_store(system, store)
 }
 
 /// What this instance has in common with others, and whom it tells what it does.
@@ -218,7 +216,6 @@ struct Shared {
     counters: Option<SharedThrottle>,
     clients: Arc<dyn Clients>,
     news: Option<ClientNews>,
-    traces: Option<Traces>,
 }
 
 fn services(
@@ -246,9 +243,11 @@ fn services(
         clock: Arc::clone(&world.clock),
         random: Arc::clone(&world.random),
     };
-    let ports = match &shared.traces {
-        Some(traces) => traced_ports(traces, ports, shared.counters.is_some()),
-        None => ports,
+    let is_traced = settings.traces.is_some();
+    let ports = if is_traced {
+        traced_ports(ports, shared.counters.is_some())
+    } else {
+        ports
     };
     let policy = Policy {
         issuer: settings.tokens.issuer.clone(),
@@ -266,7 +265,7 @@ fn services(
         clock: Arc::clone(&world.clock),
         random: Arc::clone(&world.random),
         pace: settings.passwords.pace(),
-        traces: shared.traces,
+        is_traced,
         gauges: gauges(
             Watched {
                 store: store.clone(),

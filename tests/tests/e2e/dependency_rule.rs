@@ -145,6 +145,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "toml",
             "tracing",
             "tracing-appender",
+            "tracing-opentelemetry",
             "tracing-subscriber",
             "ureq",
             "utoipa",

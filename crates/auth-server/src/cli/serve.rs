@@ -23,6 +23,7 @@ use crate::renewal::Renewal;
 use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
 use crate::supervisor::{self, Progress};
 use crate::system::{SystemClock, leave_no_core_dump, raise_open_files_limit};
+use crate::telemetry::traces::Traces;
 use crate::{http, telemetry};
 
 /// What the audit trail says made what the server does by itself.
@@ -60,7 +61,11 @@ impl ServeArguments {
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     // First of all, so that a taken port leaves nothing behind.
     let listeners = Listeners::bind(settings)?;
-    let _log = telemetry::init(log_format(settings), log_levels(settings))
+    // Before anything is counted: what counts earlier counts nowhere.
+    telemetry::Telemetry::install().map_err(|error| Failure::of("keep metrics", &error))?;
+    let world = World::of_system(AGENT);
+    let traces = compose::start_traces(settings, &world)?;
+    let _log = telemetry::init(log_format(settings), log_levels(settings), traces.as_ref())
         .map_err(|error| Failure::of("start the log", &error))?;
     for warning in &settings.warnings {
         tracing::warn!(
@@ -70,8 +75,6 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             warning.fault
         );
     }
-    // Before anything is counted: what counts earlier counts nowhere.
-    telemetry::Telemetry::install().map_err(|error| Failure::of("keep metrics", &error))?;
     leave_no_core_dump();
     if let Some(limit) = raise_open_files_limit() {
         tracing::debug!(
@@ -80,7 +83,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
             "so many connections can be held open"
         );
     }
-    actix_web::rt::System::new().block_on(serve(settings, listeners))
+    actix_web::rt::System::new().block_on(serve(settings, listeners, world, traces))
 }
 
 /// The listeners, which nobody is answered on yet.
@@ -114,14 +117,19 @@ impl Listener {
     }
 }
 
-async fn serve(settings: &Settings, listeners: Listeners) -> Result<(), Failure> {
+async fn serve(
+    settings: &Settings,
+    listeners: Listeners,
+    world: World,
+    traces: Option<Traces>,
+) -> Result<(), Failure> {
     let address = listeners.everybody.address;
     let deaf = |error: io::Error| Failure::of("listen for signals", &error);
     let stop = StopSignals::listen().map_err(deaf)?;
     // Heard in any case: who sends it means to have files read again, not to end the program.
     let reload = signal(SignalKind::hangup()).map_err(deaf)?;
     let certificates = compose::open_certificates(&settings.listen, &SystemClock)?;
-    let application = Application::build(settings, World::of_system(AGENT)).await?;
+    let application = Application::build(settings, world).await?;
     let Application {
         store,
         hashing,
@@ -168,7 +176,7 @@ async fn serve(settings: &Settings, listeners: Listeners) -> Result<(), Failure>
     }
     let store = store.clone();
     let drained = tokio::task::spawn_blocking(move || store.shutdown()).await;
-    if let Some(traces) = application.traces.clone() {
+    if let Some(traces) = traces {
         traces.finish().await;
     }
     tracing::info!(event_type = "stopped", "stopped");

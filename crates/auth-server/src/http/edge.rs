@@ -32,7 +32,6 @@ use super::route::{Asked, Paths};
 use super::stopping::Stopping;
 use super::unread::{Unread, until_sent};
 use super::wire::{self, OUTAGE_RETRY_AFTER, Row};
-use crate::telemetry::traces::Traces;
 use crate::telemetry::{Ending, Stopwatch, Telemetry};
 
 /// As OWASP's lists for APIs have it: nothing here is ever to be framed, sniffed, or run by a browser.
@@ -73,8 +72,8 @@ pub(super) struct Rules {
     pub(super) plain_http: PlainHttp,
     /// Done once it has been said that a proxy names no client.
     pub(super) nameless: Arc<Once>,
-    /// Where traces are sent, if they are.
-    pub(super) traces: Option<Traces>,
+    /// Whether traces are sent.
+    pub(super) is_traced: bool,
     /// Where each answered request goes on record.
     pub(super) telemetry: Arc<Telemetry>,
     /// Whether the server is about to stop.
@@ -241,10 +240,8 @@ impl Mark {
         let going = connections::begin(request).map(Rc::new);
         let asked = rules.paths.asked(request);
         let mut incoming = Incoming::read(request, &*rules.random, &rules.trust);
-        if let Some(traces) = &rules.traces
-            && !asked.is_by_operators()
-        {
-            incoming.begin_trace(traces, asked);
+        if rules.is_traced && !asked.is_by_operators() {
+            incoming.begin_trace(asked);
         }
         Self {
             asked,

@@ -12,7 +12,7 @@ use super::client_address::{self, Trust};
 use super::connections;
 use super::route::Asked;
 use super::traceparent::TraceParent;
-use crate::telemetry::traces::{RequestTrace, Traces};
+use crate::telemetry::traces::RequestTrace;
 
 /// The header that names a request, for whoever must find it again in a log.
 pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -80,8 +80,8 @@ impl Incoming {
     }
 
     /// Gives it a span, under its caller's.
-    pub(super) fn begin_trace(&mut self, traces: &Traces, asked: Asked) {
-        let trace = traces.begin(asked, self.is_secure, self.trace_parent.as_ref());
+    pub(super) fn begin_trace(&mut self, asked: Asked) {
+        let trace = RequestTrace::begin(asked, self.is_secure, self.trace_parent.as_ref());
         let (trace_id, span_id) = trace.ids();
         (self.trace_id, self.span_id) = (Some(trace_id), Some(span_id));
         self.trace = Some(trace);

@@ -20,7 +20,6 @@ use futures::future::BoxFuture;
 use rustix::net::sockopt::set_tcp_user_timeout;
 
 use crate::clients::ClientNews;
-use crate::telemetry::traces::Traces;
 use crate::telemetry::{self, Telemetry};
 use crate::throttle::SharedThrottle;
 
@@ -84,8 +83,8 @@ pub struct Services {
     pub random: Arc<dyn Random>,
     /// When the refusal of a sign-in may leave.
     pub pace: Pace,
-    /// Where traces are sent, if they are.
-    pub traces: Option<Traces>,
+    /// Whether traces are sent.
+    pub is_traced: bool,
     /// Asked before metrics are read, to bring up to date those that are only looked at then.
     pub gauges: Gauges,
 }
@@ -338,7 +337,7 @@ pub fn app(
         request_timeout: settings.request_timeout,
         plain_http: settings.plain_http,
         nameless: Arc::clone(&state.nameless),
-        traces: state.services.traces.clone(),
+        is_traced: state.services.is_traced,
         telemetry: Arc::clone(&state.telemetry),
         stopping: Arc::clone(&state.stopping),
     });
@@ -379,7 +378,7 @@ pub fn operators_app(
         // Nothing here takes a secret.
         plain_http: PlainHttp::Served,
         nameless: Arc::clone(&state.nameless),
-        traces: state.services.traces.clone(),
+        is_traced: state.services.is_traced,
         telemetry: Arc::clone(&state.telemetry),
         stopping: Arc::clone(&state.stopping),
     });

@@ -1,12 +1,17 @@
 //! Where log lines go: standard error, through a writer that never makes a request wait and counts what it drops.
 
+use std::ffi::OsStr;
 use std::io::{IsTerminal as _, Write};
 use std::sync::OnceLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
+
+use super::traces::Traces;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,25 +54,48 @@ const WAITING_LINES: usize = 16_384;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Starts to log.
+/// A part of the one subscriber.
+pub(super) type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Starts to log, and to take spans where traces are sent.
 ///
 /// # Errors
 /// [`TelemetryError::SubscriberTaken`] where it is called a second time.
-pub fn init(format: LogFormat, levels: LogLevels) -> Result<LogGuard, TelemetryError> {
+pub fn init(
+    format: LogFormat,
+    levels: LogLevels,
+    traces: Option<&Traces>,
+) -> Result<LogGuard, TelemetryError> {
     let (writer, worker) = bounded(std::io::stderr(), WAITING_LINES);
     let dropped = writer.error_counter();
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(std::io::stderr().is_terminal() && are_colours_wanted());
-    let lines = match format {
-        LogFormat::Json => lines.json().flatten_event(true).with_target(false).boxed(),
-        LogFormat::Human => lines.with_target(false).boxed(),
-    };
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(targets(levels)));
+    let no_color = std::env::var_os("NO_COLOR");
+    let has_colours = std::io::stderr().is_terminal() && are_colours_wanted(no_color.as_deref());
+    let mut layers = vec![lines(writer, has_colours, format, levels)];
+    layers.extend(traces.map(|traces| traces.layer().boxed()));
+    let subscriber = tracing_subscriber::registry().with(layers);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::SubscriberTaken)?;
     let _ = DROPPED.set(dropped);
     log_panics_without_their_message();
     Ok(LogGuard { _worker: worker })
+}
+
+/// What writes the lines. It knows of no span: theirs is another layer, and a line's `trace_id` is a field of its own.
+pub(super) fn lines(
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    has_colours: bool,
+    format: LogFormat,
+    levels: LogLevels,
+) -> BoxedLayer {
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(has_colours);
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_target(false).boxed(),
+        LogFormat::Human => lines.with_target(false).boxed(),
+    };
+    // The hint leaves it to the levels which places are looked at at all.
+    let events = filter_fn(|what| !what.is_span()).with_max_level_hint(LevelFilter::TRACE);
+    lines.with_filter(targets(levels).and(events)).boxed()
 }
 
 /// A writer that drops what its output has no room for, so that no request waits for whoever reads the log.
@@ -79,8 +107,8 @@ fn bounded(output: impl Write + Send + 'static, lines: usize) -> (NonBlocking, W
 }
 
 /// As <https://no-color.org> has it.
-fn are_colours_wanted() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+fn are_colours_wanted(no_color: Option<&OsStr>) -> bool {
+    no_color.is_none_or(OsStr::is_empty)
 }
 
 fn targets(levels: LogLevels) -> Targets {
@@ -151,6 +179,15 @@ mod tests {
         assert!(!targets.would_enable("auth_server::http::edge", &Level::WARN));
         assert!(targets.would_enable("auth_server::telemetry", &Level::INFO));
         assert!(!targets.would_enable("actix_server", &Level::ERROR));
+    }
+
+    #[test]
+    fn colours_are_left_out_for_who_says_so_with_any_value_but_none() {
+        assert!(are_colours_wanted(None));
+        assert!(are_colours_wanted(Some(OsStr::new(""))));
+        for value in ["1", "0", "false"] {
+            assert!(!are_colours_wanted(Some(OsStr::new(value))), "{value}");
+        }
     }
 
     /// Takes nothing until the other end is dropped.

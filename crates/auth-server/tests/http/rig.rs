@@ -91,7 +91,7 @@ impl Rig {
             clock: Arc::new(bed.clock.clone()),
             random: Arc::new(bed.random.clone()),
             pace: Pace::default(),
-            traces: None,
+            is_traced: false,
             gauges: Arc::new(|| Box::pin(std::future::ready(()))),
         };
         let (recorder, telemetry) = Telemetry::local();

@@ -29,7 +29,7 @@ fn services(bed: &TestBed, pace: Pace) -> Services {
         clock: Arc::new(bed.clock.clone()),
         random: Arc::new(bed.random.clone()),
         pace,
-        traces: None,
+        is_traced: false,
         gauges: Arc::new(|| Box::pin(std::future::ready(()))),
     }
 }

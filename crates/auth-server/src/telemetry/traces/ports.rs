@@ -19,28 +19,27 @@ use auth_domain::time::Timestamp;
 use auth_domain::token_service::Ports;
 use auth_domain::user::{Login, User};
 use auth_storage::Store;
-use opentelemetry::trace::SpanKind;
 
-use super::Traces;
+use super::spans::{part, part_at_once};
 
 /// A store whose ports are traced, as far as requests use them. What is done without a request makes no span.
-pub fn traced_store(traces: &Traces, system: &'static str, mut store: Store) -> Store {
-    store.clients = Traced::around(&store.clients, traces, system);
-    store.users = Traced::around(&store.users, traces, system);
-    store.sessions = Traced::around(&store.sessions, traces, system);
-    store.access_tokens = Traced::around(&store.access_tokens, traces, system);
-    store.audit = Traced::around(&store.audit, traces, system);
+pub fn traced_store(system: &'static str, mut store: Store) -> Store {
+    store.clients = Traced::around(&store.clients, system);
+    store.users = Traced::around(&store.users, system);
+    store.sessions = Traced::around(&store.sessions, system);
+    store.access_tokens = Traced::around(&store.access_tokens, system);
+    store.audit = Traced::around(&store.audit, system);
     store
 }
 
 /// Ports whose other parts are traced as well: hashing, in whose span are the waiting and the work, signing, and the
 /// counters, where they are kept in Redis.
-pub fn traced_ports(traces: &Traces, ports: Ports, counters_are_in_redis: bool) -> Ports {
+pub fn traced_ports(ports: Ports, counters_are_in_redis: bool) -> Ports {
     Ports {
-        hasher: Traced::around(&ports.hasher, traces, ""),
-        signer: Traced::around(&ports.signer, traces, ""),
+        hasher: Traced::around(&ports.hasher, ""),
+        signer: Traced::around(&ports.signer, ""),
         throttle: if counters_are_in_redis {
-            Traced::around(&ports.throttle, traces, "redis")
+            Traced::around(&ports.throttle, "redis")
         } else {
             ports.throttle
         },
@@ -50,16 +49,14 @@ pub fn traced_ports(traces: &Traces, ports: Ports, counters_are_in_redis: bool) 
 
 struct Traced<P: ?Sized> {
     port: Arc<P>,
-    traces: Traces,
     /// What is asked through the port, where that is not this program itself.
     system: &'static str,
 }
 
 impl<P: ?Sized> Traced<P> {
-    fn around(port: &Arc<P>, traces: &Traces, system: &'static str) -> Arc<Self> {
+    fn around(port: &Arc<P>, system: &'static str) -> Arc<Self> {
         Arc::new(Self {
             port: Arc::clone(port),
-            traces: traces.clone(),
             system,
         })
     }
@@ -70,18 +67,12 @@ impl<P: ?Sized> Traced<P> {
         name: &'static str,
         work: impl Future<Output = Result<T, Unavailable>>,
     ) -> Result<T, Unavailable> {
-        let attributes = [("db.system.name", self.system), ("db.operation.name", name)];
-        self.traces
-            .part(SpanKind::Client, name, &attributes, work, what_failed)
-            .await
+        part(name, Some(self.system), work, what_failed).await
     }
 
     /// Asks somebody else something that has always an answer.
     async fn ask_surely<T>(&self, name: &'static str, work: impl Future<Output = T>) -> T {
-        let attributes = [("db.system.name", self.system), ("db.operation.name", name)];
-        self.traces
-            .part(SpanKind::Client, name, &attributes, work, |_| None)
-            .await
+        part(name, Some(self.system), work, |_| None).await
     }
 
     /// Does something in this process.
@@ -90,9 +81,7 @@ impl<P: ?Sized> Traced<P> {
         name: &'static str,
         work: impl Future<Output = Result<T, Unavailable>>,
     ) -> Result<T, Unavailable> {
-        self.traces
-            .part(SpanKind::Internal, name, &[], work, what_failed)
-            .await
+        part(name, None, work, what_failed).await
     }
 }
 
@@ -201,12 +190,12 @@ impl TokenSigner for Traced<dyn TokenSigner> {
 
     fn verify_refresh(&self, token: &Token) -> Result<Genuine<RefreshClaims>, Unavailable> {
         let verify = || self.port.verify_refresh(token);
-        self.traces.part_at_once("tokens.verify", verify, what_failed)
+        part_at_once("tokens.verify", verify, what_failed)
     }
 
     fn verify_access(&self, token: &Token) -> Result<Genuine<AccessClaims>, Unavailable> {
         let verify = || self.port.verify_access(token);
-        self.traces.part_at_once("tokens.verify", verify, what_failed)
+        part_at_once("tokens.verify", verify, what_failed)
     }
 
     fn key_set(&self) -> Result<Arc<KeySet>, Unavailable> {
