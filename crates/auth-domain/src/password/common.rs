@@ -107,7 +107,7 @@ fn repeated_piece(text: &[char]) -> &[char] {
                 .skip(*length)
                 .eq(text.iter().take(text.len() - length))
     };
-    let length = (1..=text.len() / 2).find(is_piece);
+    let length = (1..=text.len()).find(is_piece);
     length.and_then(|length| text.get(..length)).unwrap_or(text)
 }
 
