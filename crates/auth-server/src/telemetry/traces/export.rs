@@ -180,7 +180,12 @@ impl Agent {
     fn new(is_secure: bool) -> Result<Self, ExportFault> {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(PATIENCE))
-            .http_status_as_error(false);
+            .http_status_as_error(false)
+            // A redirect is a refusal: whoever it names is not whom the operator has given the headers to.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // Nor is a proxy that some variable of the environment names.
+            .proxy(None);
         let config = if is_secure {
             config.tls_config(tls()?)
         } else {
@@ -211,5 +216,66 @@ impl HttpClient for Agent {
         let (head, mut body) = answer.into_parts();
         let body = body.read_to_vec()?;
         Ok(Response::from_parts(head, body.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use opentelemetry_sdk::trace::SpanExporter as _;
+    use rstest::rstest;
+
+    use super::*;
+
+    fn exporter(endpoint: String) -> SpanExporter {
+        let collector = Collector {
+            endpoint,
+            protocol: Protocol::Http,
+            headers: vec![TracedHeader {
+                name: "x-api-key".to_owned(),
+                value: "a-key".to_owned().into(),
+            }],
+        };
+        collector.exporter().unwrap()
+    }
+
+    #[rstest]
+    #[case("200 OK", true)]
+    #[case("301 Moved Permanently", false)]
+    #[case("303 See Other", false)]
+    #[case("307 Temporary Redirect", false)]
+    #[case("308 Permanent Redirect", false)]
+    #[actix_web::test]
+    async fn a_collector_that_names_another_has_taken_nothing_and_the_other_is_not_asked(
+        #[case] status: &'static str,
+        #[case] is_taken: bool,
+    ) {
+        let (first, other) = (
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+        );
+        other.set_nonblocking(true).unwrap();
+        let named = other.local_addr().unwrap();
+        let exporter = exporter(format!("http://{}", first.local_addr().unwrap()));
+        let answering = thread::spawn(move || {
+            let (mut stream, _) = first.accept().unwrap();
+            let mut asked = [0; 16 * 1024];
+            let length = stream.read(&mut asked).unwrap();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nLocation: http://{named}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8_lossy(&asked[..length]).into_owned()
+        });
+        assert_eq!(exporter.export(Vec::new()).await.is_ok(), is_taken);
+        let asked = answering.join().unwrap();
+        assert!(
+            asked.starts_with("POST /v1/traces") && asked.contains("x-api-key: a-key"),
+            "{asked}"
+        );
+        assert!(other.accept().is_err(), "nobody has come");
     }
 }
