@@ -41,9 +41,10 @@ fn send(socket: &OsStr, progress: Progress) -> io::Result<()> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(socket)?,
     };
-    UnixDatagram::unbound()?
-        .send_to_addr(progress.message(), &address)
-        .map(drop)
+    let own = UnixDatagram::unbound()?;
+    // Whoever does not read must not be waited for.
+    own.set_nonblocking(true)?;
+    own.send_to_addr(progress.message(), &address).map(drop)
 }
 
 #[cfg(test)]
@@ -74,6 +75,16 @@ mod tests {
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         send(OsStr::new(&format!("@{name}")), Progress::Ready).unwrap();
         assert_eq!(received(&socket), b"READY=1");
+    }
+
+    #[test]
+    fn a_socket_that_nobody_reads_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let _unread = UnixDatagram::bind(&path).unwrap();
+        // The system's own limit is the number of messages in `net.unix.max_dgram_qlen`.
+        let refused = (0..100_000).find_map(|_| send(path.as_os_str(), Progress::Ready).err());
+        assert_eq!(refused.map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
     }
 
     #[test]
