@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::sync::OnceLock;
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
@@ -33,7 +34,7 @@ pub(super) fn text() -> String {
 fn figures() -> Option<Vec<(&'static str, f64)>> {
     let stat = Stat::parse(&fs::read_to_string("/proc/self/stat").ok()?)?;
     let ticks = clock_ticks_per_second() as f64;
-    let started = boot_time(&fs::read_to_string("/proc/stat").ok()?)? + stat.started as f64 / ticks;
+    let started = boot_time_as_first_read()? + stat.started as f64 / ticks;
     let mut figures = vec![
         (catalogue::CPU_SECONDS, (stat.user + stat.system) as f64 / ticks),
         (
@@ -81,6 +82,13 @@ impl Stat {
             resident_pages: field(24)?,
         })
     }
+}
+
+/// Read once: it moves with each step of the system's clock, and a process that seems to have begun at another time has
+/// been started anew to whoever watches it.
+fn boot_time_as_first_read() -> Option<f64> {
+    static READ: OnceLock<Option<f64>> = OnceLock::new();
+    *READ.get_or_init(|| boot_time(&fs::read_to_string("/proc/stat").ok()?))
 }
 
 /// When the machine was started, in seconds since 1970.
