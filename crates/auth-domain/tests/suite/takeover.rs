@@ -248,6 +248,17 @@ fn a_user_who_does_not_fit_is_named_with_the_reason(#[case] bend: Bend<LegacyUse
 }
 
 #[test]
+fn a_refused_row_is_told_by_its_table_its_id_and_the_reason() {
+    let row = LegacyUser {
+        created_at: "soon".to_owned(),
+        ..user("ivan")
+    };
+    let planned = plan_users(vec![row]);
+    let told = format!("users {}: created_at is no time", id("ivan"));
+    assert_eq!(planned.rejected[0].to_string(), told);
+}
+
+#[test]
 fn of_two_users_who_are_the_same_here_the_older_one_is_taken() {
     let younger = LegacyUser {
         created_at: LATER.to_owned(),
