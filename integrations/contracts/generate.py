@@ -124,6 +124,12 @@ def tampered(token: str) -> str:
     return f"{head}.{b64(compact(other))}.{signature}"
 
 
+def respelled(token: str) -> str:
+    """The same bytes by another last letter: of its six bits the signature's 256 bytes leave four over."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return token[:-1] + letters[letters.index(token[-1]) ^ 1]
+
+
 def accepted() -> list[dict[str, object]]:
     two = {**TOLD, "scope": ""}
     cases: list[tuple[str, str, dict[str, str]]] = [
@@ -167,6 +173,11 @@ def refused_for_form() -> list[tuple[str, str, str]]:
         ("a header that is a list", signed(["RS256"], GOOD_CLAIMS), "malformed"),
         ("claims that are no JSON", signed(GOOD_HEADER, b"sub"), "malformed"),
         ("claims that are a list", signed(GOOD_HEADER, [USER]), "malformed"),
+        ("claims in UTF-16", signed(GOOD_HEADER, json.dumps(GOOD_CLAIMS).encode("utf-16")), "malformed"),
+        ("claims after a byte order mark", signed(GOOD_HEADER, b"\xef\xbb\xbf" + compact(GOOD_CLAIMS)), "malformed"),
+        ("claims that are no UTF-8", signed(GOOD_HEADER, compact(GOOD_CLAIMS)[:-1] + b',"x":"\xff"}'), "malformed"),
+        ("a number that is none", signed(GOOD_HEADER, compact(GOOD_CLAIMS)[:-1] + b',"x":NaN}'), "malformed"),
+        ("another spelling of the signature", respelled(token), "malformed"),
         ("a token longer than 8 KiB", good(padding="x" * 8_192), "malformed"),
     ]
 
@@ -222,6 +233,7 @@ def refused_for_claims() -> list[tuple[str, str, str]]:
         ("a beginning that is a text", good(nbf="0"), "claims"),
         ("no user", signed(GOOD_HEADER, without(GOOD_CLAIMS, "sub")), "claims"),
         ("an empty user", good(sub=""), "claims"),
+        ("a user with a NUL", good(sub=f"{USER}\0"), "claims"),
         ("a user that is a number", good(sub=7), "claims"),
         ("no client", signed(GOOD_HEADER, without(GOOD_CLAIMS, "client_id")), "claims"),
         ("a scope that is a list", good(scope=["api:read"]), "claims"),

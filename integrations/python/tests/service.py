@@ -47,6 +47,17 @@ def application(middleware, **options):
                 await socket.send_text(await socket.receive_text())
         app.state.heard.append("over")
 
+    app.state.ended = asyncio.Event()
+
+    @app.websocket("/stream")
+    async def stream(socket: WebSocket):
+        await socket.accept()
+        with contextlib.suppress(WebSocketDisconnect):
+            while True:
+                await socket.send_text("more")
+                await asyncio.sleep(0)
+        app.state.ended.set()
+
     app.add_middleware(middleware, **options)
     return app
 
@@ -56,7 +67,7 @@ async def served(app):
     """Its address, while it is served."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off", ws="websockets-sansio"))
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+    while not server.started:
         await asyncio.sleep(0)
     try:
         yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

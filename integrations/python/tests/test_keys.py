@@ -5,9 +5,10 @@ import contextlib
 import json
 
 import httpx
+import prometheus_client
 import pytest
 
-from codelab_auth import KeySetCache, KeysUnavailable
+from codelab_auth import KeySetCache, KeysUnavailable, PrometheusMetrics, TokenVerifier
 from codelab_auth.keys import parse
 from contracts import DOCUMENT
 
@@ -164,6 +165,28 @@ async def test_a_server_that_never_answers_is_waited_for_for_a_time_only():
     async with httpx.AsyncClient(transport=httpx.MockTransport(silent)) as http:
         with pytest.raises(KeysUnavailable):
             await KeySetCache(URL, http=http, timeout=0.01).find("first")
+
+
+async def test_hits_and_misses_are_counted(world):
+    registry = prometheus_client.CollectorRegistry()
+    cache = KeySetCache(URL, http=world.http, clock=lambda: world.now, metrics=PrometheusMetrics(registry))
+    for kid in ("first", "first", "first", "second"):
+        await cache.find(kid)
+    assert registry.get_sample_value("jwks_cache_hits_total") == 2
+    assert registry.get_sample_value("jwks_cache_misses_total") == 2
+
+
+async def test_a_validation_that_is_given_up_is_not_counted_as_accepted(world):
+    registry = prometheus_client.CollectorRegistry()
+    world.server.gate = asyncio.Event()
+    verifier = TokenVerifier(world.cache, **DOCUMENT["policy"], metrics=PrometheusMetrics(registry))
+    waiting = asyncio.create_task(verifier.verify(DOCUMENT["cases"][0]["token"]))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert registry.get_sample_value("jwt_validation_total", {"result": "accepted"}) is None
+    assert registry.get_sample_value("jwt_validation_total", {"result": "abandoned"}) == 1
+    world.server.gate.set()
 
 
 def test_keys_for_other_uses_are_passed_over():

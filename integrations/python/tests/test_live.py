@@ -80,7 +80,7 @@ class Load:
     async def go_on(self, count):
         """Comes back after so many more validations."""
         until = self.count + count
-        while self.count < until:  # noqa: ASYNC110 - a turn of the loop is a validation
+        while self.count < until:
             await asyncio.sleep(0)
 
     async def _run(self):

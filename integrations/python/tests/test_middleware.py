@@ -1,6 +1,7 @@
 """Who gets through, and what the others are told, over HTTP and WebSockets."""
 
 import asyncio
+import contextlib
 import json
 import pathlib
 
@@ -73,11 +74,16 @@ async def test_public_paths_need_no_token():
         assert nobody.headers["www-authenticate"] == 'Bearer realm="codelab"'
 
 
-async def test_a_browsers_preflight_needs_no_token_and_another_options_request_does():
+async def test_a_request_for_options_needs_a_token_like_any_other():
     async with http(guarded()) as client:
         asked = {"origin": "https://app.example", "access-control-request-method": "GET"}
-        assert (await client.options("/me", headers=asked)).status_code == 405
-        assert (await client.options("/me")).status_code == 401
+        assert (await client.options("/me", headers=asked)).status_code == 401
+
+
+@pytest.mark.parametrize("paths", ["/docs", "/docs/*", ("/docs*"), ["*"], ["/*"], ["docs"], ["/a*b"], ["/docs*"], [""]])
+def test_what_could_make_everything_public_is_not_taken(paths):
+    with pytest.raises((TypeError, ValueError), match=r"public_paths|neither"):
+        JWTAuthMiddleware(None, verifier(), public_paths=paths)
 
 
 async def test_without_a_token_the_challenge_names_no_error():
@@ -164,8 +170,9 @@ async def test_a_wrong_shared_key_is_nobody():
 
 
 async def test_an_empty_shared_key_is_not_taken():
-    with pytest.raises(ValueError, match="empty"):
-        HybridAuthMiddleware(None, verifier(), internal_key="")
+    for key in ("", " ", "\n"):
+        with pytest.raises(ValueError, match="empty"):
+            HybridAuthMiddleware(None, verifier(), internal_key=key)
 
 
 async def test_a_token_decides_alone_though_the_shared_key_is_right():
@@ -175,6 +182,13 @@ async def test_a_token_decides_alone_though_the_shared_key_is_right():
         assert both.json()["user_id"] == USER
         refused = await client.get("/me", headers={**bearer(expired), "x-internal-auth": KEY})
         assert refused.status_code == 401
+
+
+@pytest.mark.parametrize("spoiled", ["Bearer\t{}", "bearer,{}", "Token {}", "{}", "Basic {}"])
+async def test_a_spoiled_authorization_does_not_fall_back_on_the_key(spoiled):
+    headers = {"authorization": spoiled.format(case("expired long ago")["token"]), "x-internal-auth": KEY}
+    async with http(hybrid()) as client:
+        assert (await client.get("/me", headers=headers)).status_code == 401
 
 
 async def test_switched_off_tokens_are_not_looked_at():
@@ -260,6 +274,23 @@ async def test_a_websocket_is_closed_when_its_token_expires():
             await asyncio.wait_for(socket.recv(), 10)
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "token expired")
     assert app.state.heard[-1] == "over"
+
+
+async def test_a_websocket_that_only_sends_is_told_that_its_token_has_expired():
+    clock = Clock()
+    app = guarded(verifier=verifier(clock))
+    clock.now = DOCUMENT["now"] + 900 + DOCUMENT["policy"]["leeway"] - 0.1
+    async with (
+        served(app) as address,
+        websockets.connect(f"ws://{address}/stream", additional_headers=bearer(GOOD)) as socket,
+    ):
+        async with asyncio.timeout(10):
+            # Ends when the connection does, and says how.
+            with contextlib.suppress(websockets.exceptions.ConnectionClosedError):
+                async for said in socket:
+                    assert said == "more"
+            await app.state.ended.wait()
+        assert socket.close_code == 1008
 
 
 async def test_a_websocket_of_an_application_server_without_the_extension_is_closed():

@@ -81,6 +81,12 @@ class NoAnswer extends Error {
 
 /** How often a refresh is repeated within the client's retry window. */
 const RETRIES = 2;
+/**
+ * Seconds after a refresh that failed in which none is tried, where the server names no time: while the access token is
+ * still good, and when it is not.
+ */
+const PAUSE_WHILE_GOOD = 30;
+const PAUSE = 1;
 const UNREACHABLE = 'the server can not be reached';
 
 /** One session at one server. */
@@ -97,6 +103,12 @@ export class AuthClient {
   readonly #clock: () => number;
   /** A refresh token of which it is not known whether the server has taken it. */
   #doubtful: string | undefined;
+  /** The refresh that is under way: whoever needs one waits for it, and shares what comes of it. */
+  #refreshing: Promise<string> | undefined;
+  /** No refresh is tried before, since the last one failed. */
+  #notBefore = -Infinity;
+  /** Tokens that the storage would not take: the refresh token that they replace is consumed all the same. */
+  #unsaved: Tokens | undefined;
 
   /** @param baseUrl the server's, such as `https://auth.example.org`; a prefix such as `/auth` is kept */
   constructor(baseUrl: string | URL, options: ClientOptions) {
@@ -124,8 +136,8 @@ export class AuthClient {
       });
       const tokens = this.#tokens(answer);
       if (tokens === undefined) throw failedSignIn(answer);
+      this.#unsaved = undefined;
       await this.#storage.save(tokens);
-      this.#doubtful = undefined;
     });
   }
 
@@ -135,14 +147,12 @@ export class AuthClient {
    * @throws {SignedOut | Unavailable | RequestRefused}
    */
   async accessToken(refused?: string): Promise<string> {
-    const tokens = await this.#storage.load();
+    const tokens = await this.#load();
     if (tokens !== undefined && !this.#isDue(tokens, refused)) return tokens.accessToken;
-    return this.#storage.exclusively(async () => {
-      // Somebody else may have refreshed meanwhile.
-      const current = await this.#storage.load();
-      if (current === undefined) throw new SignedOut('nobody is signed in');
-      return this.#isDue(current, refused) ? this.#refresh(current, refused) : current.accessToken;
+    this.#refreshing ??= this.#refreshIfDue(refused).finally(() => {
+      this.#refreshing = undefined;
     });
+    return this.#refreshing;
   }
 
   /**
@@ -151,9 +161,9 @@ export class AuthClient {
    */
   async signOut(): Promise<void> {
     const tokens = await this.#storage.exclusively(async () => {
-      const current = await this.#storage.load();
+      const current = await this.#load();
+      this.#unsaved = undefined;
       await this.#storage.save(undefined);
-      this.#doubtful = undefined;
       return current;
     });
     if (tokens === undefined) return;
@@ -180,10 +190,39 @@ export class AuthClient {
     return isRefused ? send(await this.accessToken(token)) : response;
   }
 
+  #refreshIfDue(refused: string | undefined): Promise<string> {
+    return this.#storage.exclusively(async () => {
+      // Another window may have refreshed meanwhile.
+      const tokens = await this.#load();
+      if (tokens === undefined) throw new SignedOut('nobody is signed in');
+      if (!this.#isDue(tokens, refused)) return tokens.accessToken;
+      const left = this.#notBefore - this.#clock();
+      if (left > 0) throw new Unavailable('the last refresh has failed', Math.ceil(left));
+      return this.#refresh(tokens, refused);
+    });
+  }
+
+  async #load(): Promise<Tokens | undefined> {
+    if (this.#unsaved !== undefined) await this.#keep(this.#unsaved);
+    return this.#unsaved ?? this.#storage.load();
+  }
+
+  /** Stores tokens; where the storage fails, they are kept here until it takes them. */
+  async #keep(tokens: Tokens): Promise<void> {
+    this.#unsaved = tokens;
+    try {
+      await this.#storage.save(tokens);
+      this.#unsaved = undefined;
+    } catch {
+      // Asked again the next time.
+    }
+  }
+
   #isDue(tokens: Tokens, refused: string | undefined): boolean {
     if (refused !== undefined && tokens.accessToken === refused) return true;
-    const left = tokens.expiresAt - this.#clock();
-    if (tokens.refreshToken === this.#doubtful) return left <= 0;
+    const now = this.#clock();
+    const left = tokens.expiresAt - now;
+    if (tokens.refreshToken === this.#doubtful || now < this.#notBefore) return left <= 0;
     return left <= Math.min(this.#refreshBefore, tokens.lifetime / 2);
   }
 
@@ -197,13 +236,11 @@ export class AuthClient {
     }
     const successor = this.#tokens(answer);
     if (successor !== undefined) {
-      await this.#storage.save(successor);
-      this.#doubtful = undefined;
+      await this.#keep(successor);
       return successor.accessToken;
     }
     if (isInvalidGrant(answer)) {
       await this.#storage.save(undefined);
-      this.#doubtful = undefined;
       throw new SignedOut('the session has ended');
     }
     const isFinal = answer.status >= 400 && answer.status < 500 && answer.status !== 429 && answer.error !== '';
@@ -213,9 +250,13 @@ export class AuthClient {
     return this.#lastResort(tokens, refused, fault);
   }
 
-  /** A refresh that fails fails nobody whose access token is still good. */
+  /** A refresh that fails fails nobody whose access token is still good, and is not tried again at once. */
   #lastResort(tokens: Tokens, refused: string | undefined, fault: AuthError): string {
-    if (tokens.accessToken !== refused && tokens.expiresAt > this.#clock()) return tokens.accessToken;
+    const now = this.#clock();
+    const isGood = tokens.accessToken !== refused && tokens.expiresAt > now;
+    const named = fault instanceof Unavailable ? (fault.retryAfter ?? 0) : 0;
+    this.#notBefore = now + Math.max(named, isGood ? PAUSE_WHILE_GOOD : PAUSE);
+    if (isGood) return tokens.accessToken;
     throw fault;
   }
 
@@ -224,12 +265,17 @@ export class AuthClient {
     const begun = this.#clock();
     const form = { grant_type: 'refresh_token', refresh_token: refreshToken };
     for (let left = this.#retryWindow > 0 ? RETRIES : 0; ; left -= 1) {
+      // Until something is known: a page that is closed in the middle knows nothing.
+      this.#doubtful = refreshToken;
       const answer = await this.#post('/oauth/token', form).catch((fault: unknown) => {
         if (fault instanceof NoAnswer && fault.wasSent) return fault;
+        this.#doubtful = undefined;
         throw fault;
       });
-      if (!(answer instanceof NoAnswer) && isOfThisServer(answer)) return answer;
-      this.#doubtful = refreshToken;
+      if (!(answer instanceof NoAnswer) && isOfThisServer(answer)) {
+        this.#doubtful = undefined;
+        return answer;
+      }
       if (left === 0 || this.#clock() - begun >= this.#retryWindow) {
         if (answer instanceof NoAnswer) throw answer;
         return answer;
@@ -243,7 +289,8 @@ export class AuthClient {
       status !== 200 ||
       typeof accessToken !== 'string' ||
       typeof refreshToken !== 'string' ||
-      typeof lifetime !== 'number'
+      typeof lifetime !== 'number' ||
+      !(lifetime > 0 && lifetime < Infinity)
     ) {
       return undefined;
     }

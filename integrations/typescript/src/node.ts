@@ -10,20 +10,25 @@ export type Authenticated<R extends IncomingMessage = IncomingMessage> = R & { i
 /** What a WebSocket is closed by when its token expires: a violation of policy (RFC 6455 section 7.4.1). */
 export const CLOSE_CODE = 1008;
 
+/** A timer holds no more: not quite 25 days, in milliseconds. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
 /** A handler that lets nobody on without a good access token, and puts `identity` on the request of who has one. */
 export function bearer(verifier: TokenVerifier) {
   return async (request: IncomingMessage, response: ServerResponse, next: (fault?: unknown) => void): Promise<void> => {
     let outcome: Outcome;
     try {
       outcome = await judge(verifier, request);
+      if ('denial' in outcome) {
+        deny(response, outcome.denial);
+        return;
+      }
     } catch (fault) {
       next(fault);
       return;
     }
-    if ('denial' in outcome) {
-      deny(response, outcome.denial);
-      return;
-    }
+    // Somebody else may have answered meanwhile, for want of time, say.
+    if (response.headersSent || response.destroyed) return;
     (request as Authenticated).identity = outcome.identity;
     next();
   };
@@ -47,11 +52,18 @@ export async function upgrade(
   request: IncomingMessage,
   socket: Duplex,
 ): Promise<Identity | undefined> {
+  // Node leaves a socket without a listener at an upgrade, and what nobody listens to ends the process.
+  const hangUp = (): void => void socket.destroy();
+  socket.on('error', hangUp);
   const outcome = await judge(verifier, request);
-  if ('identity' in outcome) return outcome.identity;
+  if (socket.destroyed) return undefined;
+  if ('identity' in outcome) {
+    socket.off('error', hangUp);
+    return outcome.identity;
+  }
   const { status, headers, body } = outcome.denial;
   const head = Object.entries({ ...headers, connection: 'close' }).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(`HTTP/1.1 ${status} Refused\r\n${head.join('')}\r\n${JSON.stringify(body)}`);
+  socket.end(`HTTP/1.1 ${status} Refused\r\n${head.join('')}\r\n${JSON.stringify(body)}`, hangUp);
   return undefined;
 }
 
@@ -61,8 +73,18 @@ export function closeAtExpiry(
   identity: Identity,
   socket: { close(code: number, reason: string): void },
 ): () => void {
-  const left = identity.expiresAt + verifier.leeway - verifier.now();
-  const timer = setTimeout(() => socket.close(CLOSE_CODE, 'token expired'), Math.max(left, 0) * 1_000);
+  let left = (identity.expiresAt + verifier.leeway - verifier.now()) * 1_000;
+  let timer: NodeJS.Timeout;
+  const wait = (): void => {
+    if (left <= 0) {
+      socket.close(CLOSE_CODE, 'token expired');
+      return;
+    }
+    const part = Math.min(left, LONGEST_TIMER);
+    left -= part;
+    timer = setTimeout(wait, part).unref();
+  };
+  timer = setTimeout(wait, 0);
   return () => clearTimeout(timer);
 }
 
@@ -75,6 +97,7 @@ function judge(verifier: TokenVerifier, request: IncomingMessage): Promise<Outco
 }
 
 function deny(response: ServerResponse, { status, headers, body }: Denial): void {
+  if (response.headersSent || response.destroyed) return;
   response.writeHead(status, headers).end(JSON.stringify(body));
 }
 

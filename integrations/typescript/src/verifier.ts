@@ -123,7 +123,8 @@ function parts(token: string): [Json, Json] {
   const header = json(found[0]);
   const claims = json(found[1]);
   // `crit` names what must be understood (RFC 7515 section 4.1.11), and we understand none of it.
-  if (header === undefined || claims === undefined || Object.hasOwn(header, 'crit')) {
+  const isSpelled = found[2] !== undefined && base64url.encode(base64url.decode(found[2])) === found[2];
+  if (header === undefined || claims === undefined || !isSpelled || Object.hasOwn(header, 'crit')) {
     throw new TokenRefused('malformed');
   }
   return [header, claims];
@@ -132,7 +133,10 @@ function parts(token: string): [Json, Json] {
 function json(part: string | undefined): Json | undefined {
   if (part === undefined) return undefined;
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(base64url.decode(part));
+    const bytes = base64url.decode(part);
+    // One spelling alone (RFC 4648 section 3.5): a token must not be another one to whoever keeps a list of them.
+    if (base64url.encode(bytes) !== part) return undefined;
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : undefined;
   } catch {
@@ -156,5 +160,5 @@ function time(value: unknown): number | undefined {
 }
 
 function isName(value: unknown): value is string {
-  return typeof value === 'string' && value !== '';
+  return typeof value === 'string' && value !== '' && !value.includes('\0');
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, request, type IncomingHttpHeaders, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
 import { bearer, closeAtExpiry, scopes, SUBPROTOCOL, upgrade, type Authenticated } from '../src/node.js';
@@ -133,5 +133,37 @@ test('a WebSocket is closed when its token expires', async () => {
     assert.deepEqual([code, String(reason)], [1008, 'token expired']);
   } finally {
     now = validation.now;
+  }
+});
+
+test('strangers that hang up while they are judged end nobody else', async () => {
+  for (let turn = 0; turn < 50; turn += 1) {
+    const socket = connect(port, '127.0.0.1');
+    await once(socket, 'connect');
+    socket.write('GET /talk HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n');
+    socket.resetAndDestroy();
+  }
+  assert.equal((await get(`Bearer ${GOOD.token}`)).status, 200);
+});
+
+test('an answer that came first is left alone', async () => {
+  const guard = bearer(await verifier());
+  const slow = createServer((incoming, response) => {
+    response.writeHead(503).end('{}');
+    void guard(incoming, response, () => assert.fail('it has been answered'));
+  });
+  slow.listen(0, '127.0.0.1');
+  await once(slow, 'listening');
+  try {
+    for (const authorization of [`Bearer ${GOOD.token}`, 'Bearer x']) {
+      const asked = request({ port: (slow.address() as AddressInfo).port, headers: { authorization } });
+      asked.end();
+      const [answer] = await once(asked, 'response');
+      answer.resume();
+      assert.equal(answer.statusCode, 503);
+    }
+  } finally {
+    slow.close();
+    slow.closeAllConnections();
   }
 });

@@ -6,20 +6,39 @@ So it is never sent again unless it is sure that the server has not taken it, or
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
+import logging
+import math
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote_plus
 
 import httpx
 
 from .storage import MemoryStorage, Tokens, TokenStorage
 
+log = logging.getLogger("codelab_auth")
+
 #: How often a refresh is repeated within the client's retry window.
 RETRIES = 2
+#: Seconds after a refresh that failed in which none is tried, where the server names no time: while the access token is
+#: still good, and when it is not.
+PAUSE_WHILE_GOOD = 30.0
+PAUSE = 1.0
+
+
+_BEFORE_ANYTHING_IS_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.InvalidURL,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+)
 
 
 class AuthError(Exception):
@@ -71,10 +90,6 @@ class _Answer:
         error = self.body.get("error")
         return error if isinstance(error, str) else ""
 
-    @property
-    def says_that_nothing_was_done(self) -> bool:
-        return self.status == 429 or (self.status == 503 and self.error == "temporarily_unavailable")
-
 
 class _NothingSent(Exception):
     """There was no connection."""
@@ -116,6 +131,12 @@ class AuthClient:
         self._clock = clock
         #: A refresh token of which it is not known whether the server has taken it.
         self._doubtful: str | None = None
+        #: The refresh that is under way: whoever needs one waits for it, and shares what comes of it.
+        self._refreshing: asyncio.Task[str] | None = None
+        #: No refresh is tried before, since the last one failed.
+        self._not_before = float("-inf")
+        #: Tokens that the storage would not take: the refresh token that they replace is consumed all the same.
+        self._unsaved: Tokens | None = None
 
     async def sign_in(self, username: str, password: str, scope: str | None = None) -> None:
         """Signs a user in by the password grant (RFC 6749 section 4.3). It is never repeated by itself.
@@ -136,8 +157,8 @@ class AuthClient:
             tokens = self._tokens(answer)
             if tokens is None:
                 raise _failed_sign_in(answer)
+            self._unsaved = None
             await self._storage.save(tokens)
-            self._doubtful = None
 
     async def access_token(self, *, refused: str | None = None) -> str:
         """An access token that can be used now; of any number of callers one refreshes, if that is due.
@@ -148,17 +169,14 @@ class AuthClient:
         :raises Unavailable: a new one is needed and can't be had now; the session lives on.
         :raises RequestRefused: this client may not refresh.
         """
-        tokens = await self._storage.load()
+        tokens = await self._load()
         if tokens is not None and not self._is_due(tokens, refused):
             return tokens.access_token
-        async with self._storage.lock():
-            # Somebody else may have refreshed meanwhile.
-            tokens = await self._storage.load()
-            if tokens is None:
-                raise SignedOut("nobody is signed in")
-            if not self._is_due(tokens, refused):
-                return tokens.access_token
-            return await self._refresh(tokens, refused)
+        if self._refreshing is None:
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh_if_due(refused))
+            self._refreshing.add_done_callback(self._refreshed)
+        # A task of its own: whoever asked may hang up, and the refresh token is consumed all the same.
+        return await asyncio.shield(self._refreshing)
 
     async def sign_out(self) -> None:
         """Ends the session: the refresh token is revoked (RFC 7009) and the tokens are forgotten, whatever happens.
@@ -168,9 +186,9 @@ class AuthClient:
         :raises Unavailable: the server could not be told; the session lives on there until it expires.
         """
         async with self._storage.lock():
-            tokens = await self._storage.load()
+            tokens = await self._load()
+            self._unsaved = None
             await self._storage.save(None)
-            self._doubtful = None
         if tokens is None:
             return
         form = {"token": tokens.refresh_token, "token_type_hint": "refresh_token"}
@@ -181,11 +199,45 @@ class AuthClient:
         if answer.status != 200:
             raise Unavailable("the server did not revoke the session", answer.retry_after)
 
+    def _refreshed(self, task: asyncio.Task[str]) -> None:
+        self._refreshing = None
+        if not task.cancelled():
+            # Somebody has been told, or nobody is left who wants to know.
+            task.exception()
+
+    async def _refresh_if_due(self, refused: str | None) -> str:
+        async with self._storage.lock():
+            # Another process may have refreshed meanwhile.
+            tokens = await self._load()
+            if tokens is None:
+                raise SignedOut("nobody is signed in")
+            if not self._is_due(tokens, refused):
+                return tokens.access_token
+            left = self._not_before - self._clock()
+            if left > 0:
+                raise Unavailable("the last refresh has failed", math.ceil(left))
+            return await self._refresh(tokens, refused)
+
+    async def _load(self) -> Tokens | None:
+        if self._unsaved is not None:
+            await self._keep(self._unsaved)
+        return self._unsaved or await self._storage.load()
+
+    async def _keep(self, tokens: Tokens) -> None:
+        """Stores tokens; where the storage fails, they are kept here until it takes them."""
+        self._unsaved = tokens
+        try:
+            await self._storage.save(tokens)
+        except Exception as fault:
+            log.warning("the tokens could not be stored: %s", type(fault).__name__)
+        else:
+            self._unsaved = None
+
     def _is_due(self, tokens: Tokens, refused: str | None) -> bool:
         if refused is not None and tokens.access_token == refused:
             return True
         left = tokens.expires_at - self._clock()
-        if tokens.refresh_token == self._doubtful:
+        if tokens.refresh_token == self._doubtful or self._clock() < self._not_before:
             return left <= 0
         return left <= min(self._refresh_before, tokens.lifetime / 2)
 
@@ -196,21 +248,22 @@ class AuthClient:
             return self._last_resort(tokens, refused, Unavailable("the server can not be reached"))
         successor = self._tokens(answer)
         if successor is not None:
-            await self._storage.save(successor)
-            self._doubtful = None
+            await self._keep(successor)
             return successor.access_token
         if answer.status in (400, 401) and answer.error == "invalid_grant":
             await self._storage.save(None)
-            self._doubtful = None
             raise SignedOut("the session has ended")
-        if answer.status in (400, 401, 403, 413, 415) and answer.error:
+        if 400 <= answer.status < 500 and answer.status != 429 and answer.error:
             return self._last_resort(tokens, refused, RequestRefused(answer.error))
         later = Unavailable("the server does not refresh now", answer.retry_after)
         return self._last_resort(tokens, refused, later)
 
     def _last_resort(self, tokens: Tokens, refused: str | None, fault: AuthError) -> str:
-        """A refresh that fails fails nobody whose access token is still good."""
-        if tokens.access_token != refused and tokens.expires_at > self._clock():
+        """A refresh that fails fails nobody whose access token is still good, and is not tried again at once."""
+        is_good = tokens.access_token != refused and tokens.expires_at > self._clock()
+        named = getattr(fault, "retry_after", None) or 0
+        self._not_before = self._clock() + max(named, PAUSE_WHILE_GOOD if is_good else PAUSE)
+        if is_good:
             return tokens.access_token
         raise fault
 
@@ -221,11 +274,18 @@ class AuthClient:
         attempts_left = RETRIES if self._retry_window > 0 else 0
         while True:
             answer = None
-            with contextlib.suppress(_AnswerLost):
-                answer = await self._post("/oauth/token", form)
-                if answer.says_that_nothing_was_done or _is_of_this_server(answer):
-                    return answer
+            # Until something is known: a process that is ended in the middle knows nothing.
             self._doubtful = refresh_token
+            try:
+                answer = await self._post("/oauth/token", form)
+            except _NothingSent:
+                self._doubtful = None
+                raise
+            except _AnswerLost:
+                pass
+            if answer is not None and _is_of_this_server(answer):
+                self._doubtful = None
+                return answer
             is_in_time = self._clock() - begun < self._retry_window
             if attempts_left == 0 or not is_in_time:
                 if answer is None:
@@ -238,7 +298,7 @@ class AuthClient:
             return None
         body = answer.body
         access, refresh, lifetime = body.get("access_token"), body.get("refresh_token"), body.get("expires_in")
-        if not (isinstance(access, str) and isinstance(refresh, str) and isinstance(lifetime, int | float)):
+        if not (isinstance(access, str) and isinstance(refresh, str) and _is_lifetime(lifetime)):
             return None
         scope = body.get("scope")
         return Tokens(access, refresh, self._clock() + lifetime, lifetime, scope if isinstance(scope, str) else "")
@@ -253,7 +313,13 @@ class AuthClient:
             async with self._connection() as http:
                 url = self._base + path
                 answer = await http.post(url, data=form, headers=headers, timeout=self._timeout, follow_redirects=False)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol):
+        except (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.PoolTimeout,
+            httpx.UnsupportedProtocol,
+            httpx.InvalidURL,
+        ):
             raise _NothingSent from None
         except httpx.HTTPError:
             raise _AnswerLost from None
@@ -290,6 +356,10 @@ class BearerAuth(httpx.Auth):
             yield request
 
 
+def _is_lifetime(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 def _basic(client_id: str, client_secret: str) -> str:
     """HTTP Basic with both parts form-encoded first (RFC 6749 section 2.3.1)."""
     pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
@@ -299,18 +369,20 @@ def _basic(client_id: str, client_secret: str) -> str:
 def _read(answer: httpx.Response) -> _Answer:
     try:
         body = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     waited = answer.headers.get("retry-after", "")
-    retry_after = int(waited) if waited.isascii() and waited.isdigit() else None
+    retry_after = int(waited) if re.fullmatch(r"[0-9]{1,9}", waited, re.ASCII) else None
     return _Answer(answer.status_code, body if isinstance(body, dict) else {}, retry_after)
 
 
 def _is_of_this_server(answer: _Answer) -> bool:
-    """Whether the server itself has decided, by tokens or by an error of RFC 6749 section 5.2."""
+    """Whether the server itself has decided: by tokens, by an error of RFC 6749, or by saying that it did nothing."""
     if answer.status == 200:
         return "access_token" in answer.body
-    return 400 <= answer.status < 500 and bool(answer.error)
+    if answer.status == 503:
+        return answer.error == "temporarily_unavailable"
+    return answer.status == 429 or (400 <= answer.status < 500 and bool(answer.error))
 
 
 def _failed_sign_in(answer: _Answer) -> AuthError:

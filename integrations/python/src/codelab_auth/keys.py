@@ -172,7 +172,7 @@ class KeySetCache:
         self._attempted_at = self._clock()
         try:
             keys = parse(await self._download())
-        except (httpx.HTTPError, ValueError) as fault:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError) as fault:
             log.warning("the key set could not be fetched from %s: %s", self._url, type(fault).__name__)
             return False
         self._keys, self._fetched_at = keys, self._clock()

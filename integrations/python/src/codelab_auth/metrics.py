@@ -12,7 +12,7 @@ class Metrics(Protocol):
     """Told of each validation. The default tells nobody; :class:`PrometheusMetrics` tells Prometheus."""
 
     def validated(self, result: str, seconds: float) -> None:
-        """A token was looked at: ``accepted``, the word for its fault, or ``keys_unavailable``."""
+        """A token was looked at: ``accepted``, the word for its fault, ``keys_unavailable`` or ``abandoned``."""
 
     def key_looked_up(self, hit: bool) -> None:
         """A key was asked for; ``hit`` where it was known without a request."""

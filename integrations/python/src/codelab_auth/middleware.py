@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,9 @@ from .metrics import Metrics, NoMetrics
 from .verifier import Identity, TokenRefused, TokenVerifier
 
 log = logging.getLogger("codelab_auth")
+
+#: A path, or all below one that is not the root.
+_PUBLIC = re.compile(r"/[^*]*|/[^*]+/\*")
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -56,8 +60,9 @@ class JWTAuthMiddleware:
     """Lets nobody through without a good access token, and says who it is.
 
     In ``request.state`` are then ``user_id``, ``client_id``, ``scope`` (a text) and ``identity``
-    (an :class:`~codelab_auth.Identity`). Paths in ``public_paths`` are let through as they come; one that ends in ``*``
-    stands for all that begin so. Preflight requests of browsers (CORS) carry no token and are let through too.
+    (an :class:`~codelab_auth.Identity`). Paths in ``public_paths`` are let through as they come; one that ends in
+    ``/*`` stands for all below. Preflight requests of browsers (CORS) carry no token: put the middleware that answers
+    them outside of this one, so add it after.
 
     A WebSocket's token is in its ``Authorization`` header, or the second of two subprotocols,
     ``new WebSocket(url, ["bearer", token])``; never in the URL, which ends up in logs. It is closed when the token
@@ -75,6 +80,7 @@ class JWTAuthMiddleware:
     ) -> None:
         self._app = app
         self._verifier = verifier
+        _check_paths(public_paths)
         self._exact = frozenset(path for path in public_paths if not path.endswith("*"))
         self._prefixes = tuple(path[:-1] for path in public_paths if path.endswith("*"))
         self._realm = realm
@@ -97,8 +103,6 @@ class JWTAuthMiddleware:
             await self._app(scope, receive, send)
 
     def _is_public(self, scope: Scope) -> bool:
-        if scope["type"] == "http" and scope["method"] == "OPTIONS":
-            return any(name == b"access-control-request-method" for name, _ in scope["headers"])
         path: str = scope["path"]
         return path in self._exact or (bool(self._prefixes) and path.startswith(self._prefixes))
 
@@ -125,7 +129,7 @@ class JWTAuthMiddleware:
         return Denial(status, error, description, named)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send, identity: Identity) -> None:
-        connection = _WebSocket(receive, send, has_brought_subprotocol=_hide_token(scope))
+        connection = _WebSocket(receive, send, brought=_hide_token(scope))
         if identity.expires_at is None:
             await self._app(scope, connection.receive, connection.send)
             return
@@ -134,8 +138,7 @@ class JWTAuthMiddleware:
         try:
             await self._app(scope, connection.receive, connection.send)
         finally:
-            closing.cancel()
-            await asyncio.gather(closing, return_exceptions=True)
+            await connection.end(closing)
 
 
 class HybridAuthMiddleware(JWTAuthMiddleware):
@@ -158,13 +161,15 @@ class HybridAuthMiddleware(JWTAuthMiddleware):
         metrics: Metrics | None = None,
     ) -> None:
         super().__init__(app, verifier, public_paths=public_paths, realm=realm, metrics=metrics)
-        if not internal_key:
+        if not internal_key.strip():
             raise ValueError("internal_key is empty: everybody would know it")
         self._internal_key = internal_key.encode()
         self._use_jwt = use_jwt
 
     async def _authenticate(self, scope: Scope) -> tuple[str, Identity | Denial]:
-        if self._use_jwt and _bearer_tokens(scope):
+        # Whatever is in Authorization, spoiled or of another scheme, is no reason to fall back on the key.
+        has_authorization = any(name == b"authorization" for name, _ in scope["headers"])
+        if self._use_jwt and (has_authorization or _offered_tokens(scope)):
             return await super()._authenticate(scope)
         keys = [value for name, value in scope["headers"] if name == b"x-internal-auth"]
         if not keys:
@@ -174,6 +179,15 @@ class HybridAuthMiddleware(JWTAuthMiddleware):
         if is_right:
             return "internal", SYSTEM
         return "internal", Denial(401, None, "Authentication failed.", challenge(self._realm))
+
+
+def _check_paths(paths: Collection[str]) -> None:
+    """A forgotten comma or a lone star must not make everything public."""
+    if isinstance(paths, str):
+        raise TypeError("public_paths is a list of paths, not a text")
+    for path in paths:
+        if not _PUBLIC.fullmatch(path):
+            raise ValueError(f"{path!r} is neither a path such as /health nor all below one, such as /docs/*")
 
 
 def _bearer_tokens(scope: Scope) -> list[str]:
@@ -194,13 +208,17 @@ def _offered_tokens(scope: Scope) -> list[str]:
     return names[1:2] or [""]
 
 
-def _hide_token(scope: Scope) -> bool:
-    """Takes the token out of the subprotocols, which applications choose from and log; tells whether it was there."""
+def _hide_token(scope: Scope) -> str | None:
+    """Takes the token out of the subprotocols, which applications choose from and log.
+
+    Where it was there, the name that it came under is told, as the browser spells it.
+    """
     if not _offered_tokens(scope):
-        return False
+        return None
+    brought: str = scope["subprotocols"][0]
     scope["subprotocols"] = scope["subprotocols"][2:]
     scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"sec-websocket-protocol"]
-    return True
+    return brought
 
 
 def _tell(scope: Scope, identity: Identity) -> None:
@@ -244,11 +262,12 @@ async def _answer(send: Send, kind: str, denial: Denial) -> None:
 class _WebSocket:
     """A connection that can be closed from outside the application, which is then told that it is."""
 
-    def __init__(self, receive: Receive, send: Send, *, has_brought_subprotocol: bool) -> None:
+    def __init__(self, receive: Receive, send: Send, *, brought: str | None) -> None:
         self._receive = receive
         self._send = send
-        self._has_brought_subprotocol = has_brought_subprotocol
-        self._is_accepted = False
+        #: The subprotocol that the token came under.
+        self._brought = brought
+        self._is_begun = False
         self._is_closed = False
         self._closing = asyncio.Event()
         self._pending: asyncio.Task[Message] | None = None
@@ -261,10 +280,21 @@ class _WebSocket:
             self._is_closed = True
             await self._send({"type": "websocket.close", "code": CLOSE_CODE, "reason": "token expired"})
 
+    async def end(self, closing: asyncio.Task[None]) -> None:
+        """Leaves nothing running behind."""
+        left = [task for task in (closing, self._pending) if task is not None]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     async def receive(self) -> Message:
         """What the other side says next; ``websocket.disconnect`` once the connection has been closed."""
+        if not self._is_begun:
+            # `websocket.connect`, which is there already.
+            self._is_begun = True
+            return await self._receive()
         if self._pending is None:
-            self._pending = asyncio.ensure_future(self._receive())
+            self._pending = asyncio.get_running_loop().create_task(_awaited(self._receive()))
         closing = asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait({self._pending, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -275,17 +305,25 @@ class _WebSocket:
             self._pending = None
             return {"type": "websocket.disconnect", "code": CLOSE_CODE, "reason": "token expired"}
         message, self._pending = self._pending.result(), None
+        if message["type"] == "websocket.disconnect":
+            self._is_closed = True
         return message
 
     async def send(self, message: Message) -> None:
-        """Passes on what the application says, while there is a connection."""
-        if self._is_closed:
-            return
+        """Passes on what the application says.
+
+        :raises OSError: once the connection has been closed because of the token (ASGI 2.4).
+        """
+        if self._closing.is_set():
+            raise OSError("the access token has expired")
         if message["type"] == "websocket.accept":
-            self._is_accepted = True
-            if self._has_brought_subprotocol and not message.get("subprotocol"):
+            if self._brought is not None and not message.get("subprotocol"):
                 # A browser hangs up where none of what it offers is chosen.
-                message = {**message, "subprotocol": SUBPROTOCOL}
+                message = {**message, "subprotocol": self._brought}
         elif message["type"] == "websocket.close":
             self._is_closed = True
         await self._send(message)
+
+
+async def _awaited(message: Awaitable[Message]) -> Message:
+    return await message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -26,6 +25,11 @@ class Tokens:
     lifetime: float
     #: What may be done: names with spaces between them.
     scope: str
+
+
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+#: Seconds between two looks at a lock that somebody else has.
+_LOCK_PAUSE = 0.02
 
 
 class TokenStorage(Protocol):
@@ -64,7 +68,7 @@ class MemoryStorage:
 
 
 class FileStorage:
-    """Keeps tokens in a file of mode 0600, shared by processes of one user on one machine.
+    """Keeps tokens in a file of mode 0600, shared by processes of one user on one machine (not on Windows).
 
     They are not encrypted: who may read the user's files may use them. A desktop application should rather implement
     :class:`TokenStorage` over the system's keyring.
@@ -86,8 +90,11 @@ class FileStorage:
     async def lock(self) -> AsyncIterator[None]:
         """Makes other tasks and processes wait, by a lock on a file beside it."""
         async with self._lock:
-            descriptor = await asyncio.to_thread(self._take)
+            descriptor = os.open(self._path.with_name(f"{self._path.name}.lock"), _LOCK_FLAGS, 0o600)
             try:
+                # Asked for again and again: a thread that waits could not be called back.
+                while not _is_locked(descriptor):
+                    await asyncio.sleep(_LOCK_PAUSE)
                 yield
             finally:
                 os.close(descriptor)
@@ -114,12 +121,13 @@ class FileStorage:
             pathlib.Path(name).unlink(missing_ok=True)
             raise
 
-    def _take(self) -> int:
-        lock = self._path.with_name(f"{self._path.name}.lock")
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+
+def _is_locked(descriptor: int) -> bool:
+    """Whether the lock is ours now. It ends with the descriptor, and so with the process."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
