@@ -343,8 +343,8 @@ async fn refreshing_has_a_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_replay_from_either_end_or_the_middle_of_a_chain_of_fifty_is_reuse() {
-    for replayed in [0, 1, 25, 48, 49] {
+async fn every_generation_of_a_chain_of_fifty_is_reuse() {
+    for replayed in 0..50 {
         let bed = TestBed::without_limits();
         let mut tokens = vec![bed.sign_in().await.tokens.refresh];
         for generation in 0..50 {
