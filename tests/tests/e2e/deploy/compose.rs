@@ -249,3 +249,19 @@ fn secrets_are_made_once_and_only_their_owner_may_enter_their_folder() {
             .contains(&prepared.secret("redis-password"))
     );
 }
+
+/// Compose itself merges what is mounted twice before it says what it has read.
+#[test]
+fn nothing_is_mounted_twice_in_one_place() {
+    let Some(compose) = super::yaml(&[deployed(FILE)]) else {
+        return;
+    };
+    for (name, service) in services(&compose[0]) {
+        let volumes: Vec<_> = service["volumes"].as_array().into_iter().flatten().collect();
+        let targets: std::collections::BTreeSet<_> = volumes
+            .iter()
+            .filter_map(|volume| volume.as_str()?.split(':').nth(1))
+            .collect();
+        assert_eq!(targets.len(), volumes.len(), "{name}: {volumes:?}");
+    }
+}

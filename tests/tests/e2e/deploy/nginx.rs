@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -26,6 +27,13 @@ use crate::tls::{Authority, GOOD};
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const TOKEN: &str = "/oauth/token";
+/// A folder within that of nginx, in place of the one in memory.
+const BODIES: &str = "bodies";
+/// Limits that a test reaches.
+const SLOWER: [(&str, &str); 2] = [
+    ("rate=200r/s", "rate=1r/m"),
+    ("burst=400 nodelay", "burst=2 nodelay"),
+];
 
 /// A running nginx. It is stopped when this is dropped.
 struct Nginx {
@@ -143,6 +151,19 @@ impl Nginx {
         self.send(from, &post(path, headers, form))
     }
 
+    /// What its workers have open, files without a name included.
+    fn open_files(&self) -> Vec<PathBuf> {
+        let id = self.child.id();
+        let workers = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        let folders = workers
+            .split_whitespace()
+            .filter_map(|worker| fs::read_dir(format!("/proc/{worker}/fd")).ok());
+        let links = folders
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        links.collect()
+    }
+
     fn sign_in(&self, path: &str) -> Answer {
         self.post(LOCALHOST, path, "", &password_form("admin", ADMIN_PASSWORD))
     }
@@ -191,6 +212,7 @@ fn write_configuration(
         format!("listen {} ", plain.address()),
     );
     let (certificate, key, log) = (here("cert.pem"), here("key.pem"), here("access.log"));
+    let bodies = here(BODIES);
     let place = [
         ("    listen [::]:80 default_server;\n", ""),
         ("    listen [::]:443 ssl default_server;\n", ""),
@@ -199,6 +221,7 @@ fn write_configuration(
         ("/etc/nginx/tls/auth-service.pem", &certificate),
         ("/etc/nginx/tls/auth-service.key", &key),
         ("/var/log/nginx/access.log", &log),
+        ("/run/auth-service-bodies", &bodies),
     ];
     let all: Vec<_> = place.iter().chain(changes).copied().collect();
     fs::write(
@@ -256,13 +279,17 @@ fn dying_instance() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
             let mut buffer = [0; 4096];
             let length = stream.read(&mut buffer).unwrap_or(0);
             let request = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            taken
-                .lock()
-                .unwrap()
-                .push(request.lines().next().unwrap_or_default().to_owned());
+            taken.lock().unwrap().push(request);
         }
     });
     (address, seen)
+}
+
+/// The first lines of the requests that were taken.
+fn first_lines(seen: &Mutex<Vec<String>>) -> Vec<String> {
+    let seen = seen.lock().unwrap();
+    let lines = seen.iter().map(|request| request.lines().next());
+    lines.map(|line| line.unwrap_or_default().to_owned()).collect()
 }
 
 /// An address where nobody listens.
@@ -377,7 +404,7 @@ fn a_post_that_an_instance_has_taken_is_never_sent_to_another() {
     );
     assert!(lost.head.contains("\r\nretry-after: 1"), "{}", lost.head);
     assert!(lost.head.contains("\r\ncache-control: no-store"), "{}", lost.head);
-    assert_eq!(*seen.lock().unwrap(), ["POST /oauth/token HTTP/1.1"]);
+    assert_eq!(first_lines(&seen), ["POST /oauth/token HTTP/1.1"]);
     assert_eq!(
         token_requests(&server),
         0,
@@ -396,7 +423,7 @@ fn a_get_that_an_instance_has_dropped_is_answered_by_another() {
         return;
     };
     assert_eq!(nginx.get("/.well-known/jwks.json").status, 200);
-    assert_eq!(*seen.lock().unwrap(), ["GET /.well-known/jwks.json HTTP/1.1"]);
+    assert_eq!(first_lines(&seen), ["GET /.well-known/jwks.json HTTP/1.1"]);
 }
 
 #[test]
@@ -411,11 +438,7 @@ fn a_post_that_no_instance_has_taken_goes_to_the_next() {
 #[test]
 fn what_nginx_refuses_by_itself_it_refuses_in_the_words_of_the_service() {
     let (_installation, server) = instance();
-    let slower = [
-        ("rate=200r/s", "rate=1r/m"),
-        ("burst=400 nodelay", "burst=2 nodelay"),
-    ];
-    let Some(nginx) = Nginx::changed([server.address(), server.address()], &slower) else {
+    let Some(nginx) = Nginx::changed([server.address(), server.address()], &SLOWER) else {
         return;
     };
     let large = format!("a={}", "x".repeat(70_000));
@@ -459,4 +482,70 @@ fn no_secret_that_was_sent_by_mistake_gets_into_the_log() {
     let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!((&last["path"], &last["status"]), (&TOKEN.into(), &200.into()));
     assert_eq!(last["correlation_id"].as_str().unwrap().len(), 36, "{last}");
+}
+
+#[test]
+fn a_stranger_has_no_say_in_what_is_traced() {
+    let (dying, seen) = dying_instance();
+    let Some(nginx) = Nginx::over([dying, dying]) else {
+        return;
+    };
+    let traced = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\ntracestate: a=b\r\n\
+                  Forwarded: for=198.51.100.1\r\n";
+    let form = password_form("admin", ADMIN_PASSWORD);
+    assert_eq!(nginx.post(LOCALHOST, TOKEN, traced, &form).status, 503);
+    let seen = seen.lock().unwrap().join("").to_ascii_lowercase();
+    assert!(seen.contains("x-forwarded-for: 127.0.0.1\r\n"), "{seen}");
+    for header in ["\r\ntraceparent:", "\r\ntracestate:", "\r\nforwarded:"] {
+        assert!(!seen.contains(header), "{header} in {seen}");
+    }
+}
+
+#[test]
+fn a_token_in_a_query_is_in_no_log_whatever_becomes_of_the_request() {
+    let Some(nginx) = Nginx::changed([nobody(), nobody()], &SLOWER) else {
+        return;
+    };
+    let secret = "SECRET-7-REFRESH";
+    let path = format!("{TOKEN}?refresh_token={secret}");
+    let large = "x".repeat(70_000);
+    let mut statuses = vec![nginx.post(LOCALHOST, &path, "", &large).status];
+    statuses.extend((0..4).map(|_| nginx.get(&path).status));
+    assert_eq!(statuses, [413, 503, 503, 503, 429]);
+    let lost = format!(
+        "GET /.well-known/acme-challenge/a?{secret} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    );
+    exchange(nginx.plain.address(), lost.as_bytes(), PATIENCE).unwrap();
+    let access = within(PATIENCE, || {
+        let log = fs::read_to_string(nginx.front.directory().join("access.log")).unwrap();
+        (log.lines().count() == 6).then_some(log)
+    });
+    let logs = access.unwrap() + &nginx.front.printed();
+    assert!(!logs.contains(secret), "{logs}");
+}
+
+#[test]
+fn a_body_of_many_small_chunks_goes_to_files_in_memory_and_to_no_others() {
+    let (_installation, server) = instance();
+    let Some(nginx) = Nginx::over([server.address(), server.address()]) else {
+        return;
+    };
+    let stream = TcpStream::connect(nginx.https).unwrap();
+    let mut stream = nginx.client.connect("localhost", stream).unwrap();
+    let chunks = "1\r\nx\r\n".repeat(20_000);
+    // Its end never comes, so that it stays where it is.
+    let request = format!("POST {TOKEN} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+    stream.write_all(request.as_bytes()).unwrap();
+    let (meant, other) = (
+        nginx.front.directory().join(BODIES),
+        nginx.front.directory().join("client-body"),
+    );
+    let kept = within(PATIENCE, || {
+        nginx
+            .open_files()
+            .into_iter()
+            .find(|file| file.starts_with(&meant))
+    });
+    assert!(kept.is_some(), "{:?}", nginx.open_files());
+    assert!(!nginx.open_files().iter().any(|file| file.starts_with(&other)));
 }
