@@ -285,3 +285,24 @@ fn write_secrets(folder: &Path) {
     fs::set_permissions(&private, PermissionsExt::from_mode(0o600)).unwrap();
     fs::write(folder.join("public.pem"), key.public_key_to_pem().unwrap()).unwrap();
 }
+
+/// The Prometheus Operator names a job by NAMESPACE/NAME unless told of a label.
+#[test]
+fn the_pod_monitor_gives_the_job_the_name_that_the_rules_ask_for() {
+    let (Some(monitor), Some(deployment)) = (
+        yaml(&[deployed("kubernetes/optional/podmonitor.yaml")]),
+        of_kind("Deployment"),
+    ) else {
+        return;
+    };
+    let label = at(&monitor[0], "/spec/jobLabel").as_str().unwrap();
+    let labels = at(&deployment, "/spec/template/metadata/labels");
+    let job = labels[label].as_str().unwrap();
+    let rules = text("prometheus/rules/auth-service.yml");
+    let asked: std::collections::BTreeSet<_> = rules
+        .split("job=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(asked, [job].into());
+}
