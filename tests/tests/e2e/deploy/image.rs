@@ -99,7 +99,12 @@ fn the_image_runs_as_a_number_that_is_not_root_and_needs_no_shell() {
     assert!(user() >= 10_000, "no user of the machine has that number");
     assert_eq!(only("ENTRYPOINT"), r#"["/usr/bin/auth-service"]"#);
     assert_eq!(only("CMD"), r#"["serve"]"#);
-    assert!(only("HEALTHCHECK").ends_with(r#"CMD ["/usr/bin/auth-service", "health"]"#));
+    assert!(only("HEALTHCHECK").ends_with(r#"CMD ["/usr/bin/auth-service", "health", "--live"]"#));
+    let page = std::fs::read_to_string(super::workspace_root().join("docs/DEPLOYMENT.md")).unwrap();
+    assert!(
+        page.contains("`auth-service health --live`"),
+        "the page says another"
+    );
     assert_eq!(only("STOPSIGNAL"), "SIGTERM");
     assert_eq!(only("VOLUME"), r#"["/data"]"#);
 }
