@@ -44,17 +44,17 @@ fn value(of: &str) -> String {
 }
 
 #[test]
-fn systemd_understands_the_unit_with_the_drop_in_and_without() {
+fn systemd_understands_the_unit_with_its_drop_ins_and_without() {
     let folder = unit();
-    for with_drop_in in [false, true] {
+    for drop_in in ["", "credentials.conf", "low-port.conf"] {
         let Some(mut analyze) = command_of("systemd-analyze") else {
             return;
         };
-        if with_drop_in {
+        if !drop_in.is_empty() {
             let drop_ins = folder.path().join(format!("{UNIT}.d"));
-            fs::create_dir(&drop_ins).unwrap();
-            let drop_in = deployed("systemd/auth-service.credentials.conf");
-            fs::copy(drop_in, drop_ins.join("credentials.conf")).unwrap();
+            fs::create_dir_all(&drop_ins).unwrap();
+            let shipped = deployed(&format!("systemd/auth-service.{drop_in}"));
+            fs::copy(shipped, drop_ins.join(drop_in)).unwrap();
         }
         let output = analyze
             .args(["verify", "--man=no", UNIT])
@@ -158,6 +158,28 @@ fn a_stop_has_the_time_that_it_takes() {
     let settings = settings_file(true);
     let of = |name: &str| u64::try_from(settings[name].as_integer().unwrap()).unwrap();
     assert!(seconds > of("drain_delay") + of("shutdown_timeout"));
+}
+
+/// The kernel asks for the capability in the namespace of users that the network belongs to, so the service must not have
+/// one of its own.
+#[test]
+fn the_drop_in_for_low_ports_gives_a_capability_that_counts_on_the_machine() {
+    assert_eq!(value("PrivateUsers"), "yes");
+    let drop_in = text("systemd/auth-service.low-port.conf");
+    for line in [
+        "AmbientCapabilities=CAP_NET_BIND_SERVICE",
+        "CapabilityBoundingSet=CAP_NET_BIND_SERVICE",
+        "PrivateUsers=no",
+    ] {
+        assert!(drop_in.lines().any(|own| own == line), "{line}");
+    }
+}
+
+/// A database that comes back later than this machine must find a service that still tries.
+#[test]
+fn however_often_a_start_fails_the_next_one_is_tried() {
+    assert_eq!(value("Restart"), "on-failure");
+    assert_eq!(value("StartLimitIntervalSec"), "0");
 }
 
 #[test]
