@@ -1,7 +1,8 @@
 //! `serve`: runs the server until it is asked to stop.
 
 use std::io::{self, IsTerminal as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +11,20 @@ use actix_web::rt::spawn;
 use actix_web::rt::task::JoinHandle;
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::level_filters::LevelFilter;
 
 use super::failure::Failure;
 use super::output::{place_of, print, print_error, try_print};
+use crate::address::Taken;
 use crate::bootstrap::{self, AdminPassword, FLUTTER_CLIENT, FirstStart, INTERNAL_CLIENT};
 use crate::compose::{self, Application, StartError, World};
 use crate::housekeeping::Housekeeper;
 use crate::http::Stopping;
 use crate::http::tls::Certificates;
 use crate::renewal::Renewal;
-use crate::settings::{Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
+use crate::settings::{Environment, Flag, Key, KeyPlace, LogFormat, LogLevel, Settings};
 use crate::supervisor::{self, Progress};
 use crate::system::{SystemClock, leave_no_core_dump, raise_open_files_limit};
 use crate::telemetry::traces::Traces;
@@ -60,7 +64,7 @@ impl ServeArguments {
 /// Where it can't start, and why.
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     // First of all, so that a taken port leaves nothing behind.
-    let listeners = Listeners::bind(settings)?;
+    let listeners = Listeners::take(settings)?;
     // Before anything is counted: what counts earlier counts nowhere.
     telemetry::Telemetry::install().map_err(|error| Failure::of("keep metrics", &error))?;
     let world = World::of_system(AGENT);
@@ -86,34 +90,19 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     actix_web::rt::System::new().block_on(serve(settings, listeners, world, traces))
 }
 
-/// The listeners, which nobody is answered on yet.
+/// The addresses that are going to be listened on.
 struct Listeners {
-    everybody: Listener,
-    operators: Option<Listener>,
-}
-
-struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
+    everybody: Taken,
+    operators: Option<Taken>,
 }
 
 impl Listeners {
-    fn bind(settings: &Settings) -> Result<Self, Failure> {
-        let operators = settings.listen.operators.map(Listener::bind);
+    fn take(settings: &Settings) -> Result<Self, Failure> {
+        let operators = settings.listen.operators.map(compose::take);
         Ok(Self {
-            everybody: Listener::bind(settings.listen.address())?,
+            everybody: compose::take(settings.listen.address())?,
             operators: operators.transpose()?,
         })
-    }
-}
-
-impl Listener {
-    fn bind(address: SocketAddr) -> Result<Self, Failure> {
-        let socket = compose::bind(address)?;
-        let address = socket
-            .local_addr()
-            .map_err(|error| Failure::of("listen", &error))?;
-        Ok(Self { socket, address })
     }
 }
 
@@ -123,13 +112,15 @@ async fn serve(
     world: World,
     traces: Option<Traces>,
 ) -> Result<(), Failure> {
-    let address = listeners.everybody.address;
+    let address = listeners.everybody.address();
     let deaf = |error: io::Error| Failure::of("listen for signals", &error);
-    let stop = StopSignals::listen().map_err(deaf)?;
+    let mut stop = StopSignals::listen().map_err(deaf)?;
     // Heard in any case: who sends it means to have files read again, not to end the program.
     let reload = signal(SignalKind::hangup()).map_err(deaf)?;
     let certificates = compose::open_certificates(&settings.listen, &SystemClock)?;
-    let application = Application::build(settings, world).await?;
+    let Some(application) = build_unless_stopped(settings, world, &mut stop).await? else {
+        return Ok(());
+    };
     let Application {
         store,
         hashing,
@@ -139,20 +130,21 @@ async fn serve(
     print(&greeting(settings, &listeners));
     let first = bootstrap::first_start(settings, store, &**hashing, world).await?;
     // Right after the commit and before anything else can fail: nobody else knows them.
-    if let Some(told) = secrets(&first)
+    if let Some(told) = secrets(&first, &settings.passwords.master_key_place)
         && try_print(&told).is_err()
     {
         print_error(UNSEEN);
     }
     if bootstrap::can_admin_sign_in(store).await? {
-        print(&first_token(settings, address));
+        print(&first_token(&token_endpoint(settings, address)));
     }
     let state = http::prepare(application.services.clone()).map_err(StartError::Http)?;
     let http_settings = compose::http_settings(settings, certificates.clone());
-    let server = http::serve(&state, http_settings, listeners.everybody.socket).map_err(StartError::Http)?;
-    let operators = listeners
-        .operators
-        .map(|listener| http::serve_operators(&state, listener.socket));
+    // Last of all: who connects is answered.
+    let operators = listeners.operators.map(compose::listen).transpose()?;
+    let listener = compose::listen(listeners.everybody)?;
+    let server = http::serve(&state, http_settings, listener).map_err(StartError::Http)?;
+    let operators = operators.map(|listener| http::serve_operators(&state, listener));
     let operators = operators.transpose().map_err(StartError::Http)?;
     let certificates = certificates.map(|certificates| (certificates, reload));
     let background = start_background(settings, &application, certificates);
@@ -163,9 +155,13 @@ async fn serve(
         delay: settings.listen.drain_delay,
         server: server.handle(),
     };
-    spawn(ending.when_asked(stop));
+    let (hurry, hurried) = oneshot::channel();
+    spawn(ending.when_asked(stop, hurry));
     let operators = operators.map(|operators| (operators.handle(), spawn(operators)));
-    let ended = server.await;
+    let ended = tokio::select! {
+        ended = server => ended,
+        Ok(()) = hurried => Ok(()),
+    };
     for task in background {
         task.abort();
     }
@@ -183,6 +179,36 @@ async fn serve(
     ended.map_err(|error| Failure::of("serve", &error))?;
     drained.map_err(|error| Failure::of("close the database", &error))
 }
+
+/// Everything that the server is made of; `None` where it is asked to stop before it is there. Nothing has been served
+/// then, and a migration that was under way is not applied.
+async fn build_unless_stopped(
+    settings: &Settings,
+    world: World,
+    stop: &mut StopSignals,
+) -> Result<Option<Application>, Failure> {
+    let mut work = pin!(Application::build(settings, world));
+    let build = async {
+        if let Ok(application) = timeout(USUAL_START, &mut work).await {
+            return application;
+        }
+        tracing::info!(
+            event_type = "starting",
+            "still starting: the database, its migrations, Redis or the keys take their time"
+        );
+        work.await
+    };
+    tokio::select! {
+        application = build => Ok(Some(application?)),
+        _ = stop.received() => {
+            tracing::info!(event_type = "stopped", "stopped before it served");
+            Ok(None)
+        }
+    }
+}
+
+/// A start that takes longer than this says that it goes on.
+const USUAL_START: Duration = Duration::from_secs(3);
 
 /// What goes on beside the requests until it is aborted.
 fn start_background(
@@ -213,8 +239,7 @@ const UNSEEN: &str = "auth-service: the secrets made at this first start could n
                       `auth-service user set-password admin` and `auth-service client rotate-secret \
                       codelab-internal` make new ones.";
 
-/// The signals that ask the program to stop, heard from the beginning: one that comes before the server runs stops
-/// it as gently as a later one.
+/// The signals that ask the program to stop, heard from the beginning.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -229,7 +254,8 @@ struct Ending {
 
 impl Ending {
     /// Says that it is near, waits until that has been heard where there is time for it, and lets nothing new in.
-    async fn when_asked(self, mut stop: StopSignals) {
+    /// Whoever asks once more does not want to wait for what was begun.
+    async fn when_asked(self, mut stop: StopSignals, hurry: oneshot::Sender<()>) {
         let asked = stop.received().await;
         self.stopping.begin();
         supervisor::tell(Progress::Stopping);
@@ -245,7 +271,14 @@ impl Ending {
             }
         }
         tracing::info!(event_type = "stopping", "finishing what was begun");
-        self.server.stop(true).await;
+        tokio::select! {
+            () = self.server.stop(true) => {}
+            _ = stop.received() => {
+                tracing::warn!(event_type = "stopping", "asked again: what was begun is not finished");
+                // The server may have ended by itself.
+                let _ = hurry.send(());
+            }
+        }
     }
 }
 
@@ -275,9 +308,9 @@ impl StopSignals {
 }
 
 fn greeting(settings: &Settings, listeners: &Listeners) -> String {
-    let address = listeners.everybody.address;
+    let address = listeners.everybody.address();
     let metrics = listeners.operators.as_ref();
-    let metrics = metrics.map(|operators| format!("\n\x20 metrics   http://{}/metrics", operators.address));
+    let metrics = metrics.map(|operators| format!("\n\x20 metrics   http://{}/metrics", operators.address()));
     let keys = match &settings.keys.place {
         KeyPlace::Folder(folder) => folder.display().to_string(),
         KeyPlace::Pair { private, .. } => private.display().to_string(),
@@ -296,11 +329,22 @@ fn greeting(settings: &Settings, listeners: &Listeners) -> String {
 }
 
 /// How `admin` gets a token by the built-in public client.
-fn first_token(settings: &Settings, address: SocketAddr) -> String {
+fn first_token(endpoint: &str) -> String {
     format!(
         "\nA first token:\n\
-         \x20 curl {scheme}://{base}{prefix}/oauth/token -d grant_type=password -d client_id={FLUTTER_CLIENT} \\\n\
+         \x20 curl {endpoint} -d grant_type=password -d client_id={FLUTTER_CLIENT} \\\n\
          \x20      -d username=admin --data-urlencode 'password=…'",
+    )
+}
+
+/// Where a token is asked for: in production by the public URL, which alone is sure to be HTTPS by a certificate of its
+/// name, and elsewhere right here.
+pub(super) fn token_endpoint(settings: &Settings, address: SocketAddr) -> String {
+    if settings.environment == Environment::Production {
+        return format!("{}/oauth/token", settings.tokens.issuer.url.trim_end_matches('/'));
+    }
+    format!(
+        "{scheme}://{base}{prefix}/oauth/token",
         scheme = settings.listen.scheme(),
         base = callable(address),
         prefix = settings.listen.base_path,
@@ -318,16 +362,20 @@ pub(super) fn callable(address: SocketAddr) -> SocketAddr {
 }
 
 /// The one time that generated secrets are seen: on standard output, where no log line is written.
-fn secrets(first: &FirstStart) -> Option<String> {
+fn secrets(first: &FirstStart, master_key: &str) -> Option<String> {
     let admin = first.admin.as_ref().map(|admin| match admin {
         AdminPassword::Generated(password) => format!("  admin             password  {}", password.expose()),
         AdminPassword::MasterKey(faults) if faults.is_empty() => {
-            "  admin             password  as AUTH_SERVICE__MASTER_KEY says".to_owned()
+            format!("  admin             password  as {master_key} says")
         }
         AdminPassword::MasterKey(faults) => format!(
-            "  admin             password  as AUTH_SERVICE__MASTER_KEY says, which is weak ({}): change it by\n\
+            "  admin             password  as {master_key} says, which is weak ({}): change it by\n\
              \x20                   `auth-service user set-password admin`",
-            faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            faults
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
         ),
     });
     let internal = first

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::serve::callable;
+use super::serve::{callable, token_endpoint};
 use crate::settings::{Settings, WrongSettings};
 
 /// A server of this machine takes connections at once.
@@ -17,7 +17,12 @@ enum Standing {
     /// There is no database yet.
     New,
     /// Somebody listens where the server would.
-    Running(String),
+    Running {
+        /// Where that is.
+        base: String,
+        /// Where it gives tokens.
+        tokens: String,
+    },
     /// Nobody does.
     Stopped,
 }
@@ -38,7 +43,10 @@ fn standing(settings: Result<Settings, WrongSettings>) -> Standing {
     };
     let address = callable(settings.listen.address());
     if TcpStream::connect_timeout(&address, PATIENCE).is_ok() {
-        Standing::Running(format!("{}://{address}", settings.listen.scheme()))
+        Standing::Running {
+            base: format!("{}://{address}", settings.listen.scheme()),
+            tokens: token_endpoint(&settings, address),
+        }
     } else if settings.database.url.path().is_some_and(|file| !file.exists()) {
         Standing::New
     } else {
@@ -62,13 +70,13 @@ No server runs here by these settings:
   auth-service serve              runs it
   auth-service doctor             looks whether all it needs is there, and says what to mend"
             .to_owned(),
-        Standing::Running(base) => format!(
+        Standing::Running { base, tokens } => format!(
             "\
 Somebody answers at {base}. Next:
   auth-service doctor             looks at this installation, and says what to mend
   auth-service user create NAME --email ADDRESS
   auth-service client create ID --name NAME --grant password --grant refresh_token --scope api:read
-  curl {base}/oauth/token -d grant_type=password -d client_id=codelab-flutter-app \\
+  curl {tokens} -d grant_type=password -d client_id=codelab-flutter-app \\
        -d username=admin --data-urlencode 'password=…'     gets a token"
         ),
     }
@@ -91,7 +99,10 @@ mod tests {
             (Standing::New, "auth-service serve"),
             (Standing::Stopped, "auth-service serve"),
             (
-                Standing::Running("http://[::1]:1".to_owned()),
+                Standing::Running {
+                    base: "http://[::1]:1".to_owned(),
+                    tokens: "https://auth.example.com/oauth/token".to_owned(),
+                },
                 "auth-service doctor",
             ),
         ] {

@@ -249,6 +249,8 @@ pub struct Passwords {
     pub failed_login_floor: Duration,
     /// The password of the first `admin`.
     pub master_key: Option<Password>,
+    /// How that was set, for people; empty where it was not.
+    pub master_key_place: String,
 }
 
 /// How devices are known.

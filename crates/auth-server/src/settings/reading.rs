@@ -415,6 +415,10 @@ impl<'a> Reading<'a> {
             deadline: deadline?,
             failed_login_floor: floor?,
             master_key: master_key?,
+            master_key_place: self
+                .layers
+                .find(Key::MasterKey)
+                .map_or_else(String::new, |sourced| place(Key::MasterKey, &sourced.source)),
         })
     }
 
@@ -497,8 +501,10 @@ impl<'a> Reading<'a> {
             Ok(value) => Ok(Some(value)),
             Err(right) => {
                 let fault = match key.entry().secrecy {
-                    Secrecy::Open => format!("{}{right}", quoted(sourced, &right)),
-                    Secrecy::Url | Secrecy::Secret => right,
+                    Secrecy::Open if !may_hold_secret(sourced) => {
+                        format!("{}{right}", quoted(sourced, &right))
+                    }
+                    Secrecy::Open | Secrecy::Url | Secrecy::Secret => right,
                 };
                 Err(self.note(key, fault))
             }
@@ -526,6 +532,11 @@ fn place(key: Key, source: &Source) -> String {
         Source::Flag(flag @ "--set") => format!("{flag} {name}"),
         Source::Flag(flag) => (*flag).to_owned(),
     }
+}
+
+/// Whether a value that should be open looks like a URL with a password or a query, where vendors put keys.
+fn may_hold_secret(sourced: &Sourced) -> bool {
+    sourced.text.expose_secret().contains(['@', '?'])
 }
 
 /// The value before what would be right, save where that quotes all of it.

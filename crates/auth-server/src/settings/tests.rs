@@ -846,6 +846,20 @@ fn an_address_with_the_length_of_a_prefix_is_a_slip() {
 }
 
 #[test]
+fn a_url_that_may_hold_a_secret_is_refused_without_being_quoted() {
+    for (name, value) in [
+        ("OTLP_ENDPOINT", "http://user:pencil@127.0.0.1:4317"),
+        ("OTLP_ENDPOINT", "user:pencil@127.0.0.1:4317"),
+        ("OTLP_ENDPOINT", "https://127.0.0.1:4317/x?token=pencil"),
+        ("JWT_ISSUER", "https://user:pencil@auth.example.com"),
+        ("JWT_ISSUER", "https://auth.example.com?key=pencil"),
+    ] {
+        let said = complaint(&[(&format!("AUTH_SERVICE__{name}"), value)]);
+        assert!(said.contains(name) && !said.contains("pencil"), "{said}");
+    }
+}
+
+#[test]
 fn a_wrong_value_is_quoted_once() {
     for (name, value) in [
         ("CORS_ALLOWED_ORIGINS", "a.b"),

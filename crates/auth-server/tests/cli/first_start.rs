@@ -58,6 +58,46 @@ fn a_master_key_becomes_the_password_of_admin_and_is_not_printed() {
 }
 
 #[test]
+fn in_production_the_first_token_is_asked_for_where_it_is_given() {
+    let desk = Desk::new();
+    let file = desk.write("master", PASSWORD);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let settings = desk.write(
+        "settings.toml",
+        &format!(
+            "environment = 'production'\njwt_issuer = 'https://auth.example.com/id'\n\
+             trusted_proxies = '127.0.0.1/32'\nmaster_key_file = '{}'\n",
+            file.display()
+        ),
+    );
+    let desk = desk.with("AUTH_SERVICE__CONFIG_FILE", settings.to_str().unwrap());
+    let stopped = desk.serve().stop();
+    let out = &stopped.out;
+    assert!(
+        out.contains("curl https://auth.example.com/id/oauth/token "),
+        "{out}{}",
+        stopped.err
+    );
+    let named = format!("as master_key_file in {} says", settings.display());
+    assert!(out.contains(&named), "{out}");
+}
+
+#[test]
+fn a_settings_file_that_may_not_be_read_is_told_whose_it_is() {
+    let desk = Desk::new().migrated();
+    let settings = desk.write("data/settings.toml", "port = 1\n");
+    std::fs::set_permissions(&settings, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (_, ran) = desk.run_as_a_stranger(&["--config", settings.to_str().unwrap(), "config", "check"]);
+    let ran = ran.failed(2, "can't be read: Permission denied");
+    assert!(
+        ran.err.contains("belongs to user") && ran.err.contains("`chgrp`"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.err.contains("config reference"), "{}", ran.err);
+}
+
+#[test]
 fn a_weak_master_key_is_accepted_with_a_warning() {
     let stopped = Desk::new()
         .with("AUTH_SERVICE__MASTER_KEY", "only-lower-case")
