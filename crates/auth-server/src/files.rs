@@ -2,9 +2,10 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 /// Larger than any settings file, secret, certificate or key.
@@ -23,7 +24,10 @@ pub enum FileFault {
     #[error("it is larger than 1 MiB")]
     TooLarge,
     /// Its secret is none.
-    #[error("others may read or change it (mode {mode:04o}): `chmod 600` makes it private")]
+    #[error(
+        "others may read or change it (mode {mode:04o}): `chmod g-wx,o=` makes it private, and \
+             its owner or its group has to be the server's"
+    )]
     ReadableByOthers {
         /// Its permissions.
         mode: u32,
@@ -57,6 +61,49 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileFault> {
 pub fn open_to_others(path: &Path) -> Option<u32> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
     (mode & OTHERS != 0).then_some(mode)
+}
+
+/// What shuts this process out of a file that it may not read, with what lets it in; `None` where that can't be told.
+pub fn shut_out(path: &Path) -> Option<String> {
+    let found = path
+        .ancestors()
+        .find_map(|above| Some((above, std::fs::metadata(above).ok()?)));
+    let (found, metadata) = found?;
+    // The nearest that can be asked about: the file itself, or the folder that may not be looked into.
+    Some(format!(
+        "{} belongs to {} and {}, with mode {:04o}, and this runs as {}: `chgrp` it to the group of the server's user and \
+         let that in (`chmod {}`), or run this as the server's user",
+        found.display(),
+        user_named(metadata.uid()),
+        group_named(metadata.gid()),
+        metadata.permissions().mode() & 0o7777,
+        user_named(geteuid().as_raw()),
+        if metadata.is_dir() { "g+rx" } else { "g+r" }
+    ))
+}
+
+/// A user by number, and by name where this machine has one.
+pub fn user_named(number: u32) -> String {
+    named("user", number, Path::new("/etc/passwd"))
+}
+
+fn group_named(number: u32) -> String {
+    named("group", number, Path::new("/etc/group"))
+}
+
+/// Both files have the name first in a line and the number third.
+fn named(kind: &str, number: u32, list: &Path) -> String {
+    let list = read(list).unwrap_or_default();
+    let list = String::from_utf8_lossy(&list);
+    let name = list.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(number)).then_some(name)
+    });
+    name.map_or_else(
+        || format!("{kind} {number}"),
+        |name| format!("{kind} {number} ({name})"),
+    )
 }
 
 /// Whatever others may do, and what a group may do but read.
@@ -124,6 +171,37 @@ mod tests {
         assert_eq!(said(read(&path)), "it is larger than 1 MiB");
         File::create(&path).unwrap().set_len(MAX_BYTES).unwrap();
         assert!(read(&path).is_ok());
+    }
+
+    #[test]
+    fn users_are_named_where_the_machine_has_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = folder.path().join("passwd");
+        fs::write(
+            &list,
+            "root:x:0:0::/root:/bin/sh\nbroken\nauth-service:x:995:994::/:/bin/false\n",
+        )
+        .unwrap();
+        assert_eq!(named("user", 995, &list), "user 995 (auth-service)");
+        assert_eq!(named("user", 994, &list), "user 994");
+        assert_eq!(named("user", 0, Path::new("/does/not/exist")), "user 0");
+    }
+
+    #[test]
+    fn who_is_shut_out_learns_whose_a_file_is_and_what_lets_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let said = shut_out(&file).unwrap();
+        let owner = user_named(fs::metadata(&file).unwrap().uid());
+        assert!(said.contains(&format!("belongs to {owner}")), "{said}");
+        assert!(
+            said.contains("mode 0600") && said.contains("`chmod g+r`"),
+            "{said}"
+        );
+        let inside = shut_out(&folder.path().join("not-there")).unwrap();
+        assert!(inside.contains("`chmod g+rx`"), "{inside}");
     }
 
     #[test]

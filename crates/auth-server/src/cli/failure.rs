@@ -122,7 +122,9 @@ impl From<Unavailable> for Failure {
 impl From<WrongSettings> for Failure {
     fn from(wrong: WrongSettings) -> Self {
         let what = wrong.to_string();
-        let failure = if what.contains("config reference") {
+        // What is there is not wrong where it could not even be read.
+        let is_unread = |problem: &Problem| problem.fault.contains("can't be read");
+        let failure = if what.contains("config reference") || wrong.0.iter().all(is_unread) {
             Self::usage(what)
         } else {
             Self::usage(what).advise(
@@ -163,7 +165,11 @@ impl From<StartError> for Failure {
             StartError::Traces(_) => failure.advise(
                 "AUTH_SERVICE__OTLP_ENDPOINT says where traces are sent; without it none are.",
             ),
-            StartError::KeysLost(_) | StartError::Hashing(_) | StartError::Unavailable(_) | StartError::Http(_) => failure,
+            StartError::KeysLost(_)
+            | StartError::Hashing(_)
+            | StartError::Unavailable(_)
+            | StartError::Thread(_)
+            | StartError::Http(_) => failure,
         }
     }
 }

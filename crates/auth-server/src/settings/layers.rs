@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use crate::files;
+use crate::files::{self, FileFault};
 
 use super::problem::Problem;
 use super::table::{Fallback, Key};
@@ -258,7 +259,8 @@ fn read_secret(place: &str, path: &Path) -> Result<Sourced, Problem> {
     Ok(Sourced {
         warning: files::open_to_others(path).map(|mode| {
             let fault = format!(
-                "names {}, which others may read or change (mode {mode:04o}): `chmod 600` makes the secret private",
+                "names {}, which others may read or change (mode {mode:04o}): `chmod g-wx,o=` makes the secret private, \
+                 and its owner or its group has to be the server's",
                 path.display()
             );
             Problem::new(place, fault)
@@ -426,7 +428,18 @@ fn scalar(value: &toml::Value) -> Option<String> {
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let content = files::read(path).map_err(|fault| fault.to_string())?;
+    let content = files::read(path).map_err(|fault| unreadable(path, &fault))?;
     let text = std::str::from_utf8(&content).map_err(|_| "it is not UTF-8".to_owned())?;
     Ok(text.to_owned())
+}
+
+/// Why a file can't be read, and where it is somebody else's, whose.
+fn unreadable(path: &Path, fault: &FileFault) -> String {
+    match fault {
+        FileFault::Io(error) if error.kind() == ErrorKind::PermissionDenied => match files::shut_out(path) {
+            Some(why) => format!("{fault}; {why}"),
+            None => fault.to_string(),
+        },
+        _ => fault.to_string(),
+    }
 }

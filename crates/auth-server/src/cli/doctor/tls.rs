@@ -88,7 +88,10 @@ fn unusable(files: &TlsFiles, error: compose::StartError) -> Finding {
         TlsFault::File {
             path,
             fault: FileFault::ReadableByOthers { .. },
-        } => format!("chmod 0600 {}", path.display()),
+        } => format!(
+            "chmod g-wx,o= {}; its owner or its group has to be the server's.",
+            path.display()
+        ),
         TlsFault::Strangers(_) => "Put the key that the certificate was made for beside it.".to_owned(),
         TlsFault::TooEarly(_) => "Set this machine's clock, or wait.".to_owned(),
         TlsFault::File { .. } | TlsFault::NoCertificate(_) | TlsFault::NoKey(_) => {
