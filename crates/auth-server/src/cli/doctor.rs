@@ -20,14 +20,16 @@ mod tls;
 use std::path::PathBuf;
 
 use auth_domain::client::Client;
+use auth_domain::ports::{Clock as _, Unavailable};
 use clap::Args;
 
 use super::failure::Failure;
 use super::health::base_url;
 use super::output::Report;
 use super::serve::callable;
-use crate::compose::{self, StartError};
+use crate::compose;
 use crate::settings::{Layers, Settings, Sources, WrongSettings};
+use crate::system::SystemClock;
 use asked::Asker;
 use finding::Finding;
 use instances::Instance;
@@ -63,29 +65,47 @@ pub(super) async fn run(arguments: &DoctorArguments, sources: &Sources) -> Resul
     let issuer = settings::is_issuer_chosen(&layers).then_some(issuer);
 
     let mut findings = settings::examine(&settings, &layers);
-    let database = database::look(&settings.database.url);
+    let (instances, untold) = ask_instances(arguments, &settings)?;
+    let own_answers = arguments.urls.is_empty() && !instances.is_empty();
+    let mut keys = keys::look(&settings);
+    let mut database = database::look(&settings.database.url);
+    if own_answers {
+        database = database.beside("a server answers by these settings");
+    } else if keys.are_kept {
+        database = database.beside("there are signing keys, which were made beside one");
+    }
+    let inside = if database.is_usable {
+        Inside::read(&settings).await
+    } else {
+        Ok(Inside::default())
+    };
+    if inside.as_ref().is_ok_and(|inside| inside.has_sessions) {
+        keys = keys.beside_sessions(&settings.keys.place);
+    }
     findings.extend(database.findings);
     findings.extend(redis::look(settings.redis.as_ref(), arguments.urls.len()).await);
-    let keys = keys::look(&settings);
     findings.extend(keys.findings);
     findings.push(devices::look(&settings));
     findings.extend(tls::look(&settings, issuer));
-
-    let (instances, untold) = ask_instances(arguments, &settings)?;
     findings.extend(untold);
     let url = &settings.tokens.issuer.url;
     findings.extend(instances::judge(&instances, url, keys.published.as_ref()));
     if let Some(issuer) = issuer {
-        let seen = Seen::ask(&Asker::new(arguments.ca.as_deref(), Some(issuer))?, issuer);
+        let seen = Seen::ask(
+            &Asker::new(arguments.ca.as_deref(), Some(issuer))?.of_public_name(),
+            issuer,
+        );
         findings.extend(issuer::judge(&seen, issuer, &instances, &settings.listen));
     }
     let key_set = instances.first().map(|instance| &instance.key_set.body);
     findings.extend(consumers::gateway(&settings.tokens.issuer, key_set));
-    if database.is_usable {
-        findings.extend(match clients(&settings).await {
-            Ok(clients) => consumers::built_in(&clients, &settings.tokens),
-            Err(failure) => vec![Finding::of_failure("clients", failure)],
-        });
+    match inside {
+        Ok(Inside {
+            clients: Some(clients),
+            ..
+        }) => findings.extend(consumers::built_in(&clients, &settings.tokens)),
+        Ok(_) => {}
+        Err(finding) => findings.push(finding),
     }
     Ok(finding::report(&findings))
 }
@@ -126,8 +146,26 @@ fn not_running(base: &str, failure: Failure) -> Finding {
     )
 }
 
-/// All clients, of a database that is there and up to date.
-async fn clients(settings: &Settings) -> Result<Vec<Client>, Failure> {
-    let store = compose::open_store(settings).map_err(StartError::Store)?;
-    Ok(store.client_directory.list(None, u32::MAX).await?)
+/// What stands in a database that is there and up to date.
+#[derive(Default)]
+struct Inside {
+    /// All of them; `None` where nobody has looked.
+    clients: Option<Vec<Client>>,
+    has_sessions: bool,
+}
+
+impl Inside {
+    async fn read(settings: &Settings) -> Result<Self, Finding> {
+        let store = compose::open_store(settings)
+            .map_err(|error| database::unusable(&settings.database.url, error))?;
+        let outage = |outage: Unavailable| Finding::of_failure("database", outage.into());
+        Ok(Self {
+            clients: Some(store.client_directory.list(None, u32::MAX).await.map_err(outage)?),
+            has_sessions: store
+                .founding
+                .has_live_chains(SystemClock.now())
+                .await
+                .map_err(outage)?,
+        })
+    }
 }

@@ -46,8 +46,13 @@ const SYSTEM_TRUSTS: [&str; 3] = [
 /// Checks that an address can be asked.
 pub(super) fn base_url(text: &str) -> Result<String, String> {
     let url: Option<Uri> = text.parse().ok();
-    match url.as_ref().and_then(Uri::scheme_str) {
-        Some("http" | "https") => Ok(text.trim_end_matches('/').to_owned()),
+    let authority = url.as_ref().and_then(Uri::authority);
+    match (url.as_ref().and_then(Uri::scheme_str), authority) {
+        // It would be said again with each answer.
+        (_, Some(authority)) if authority.as_str().contains('@') => {
+            Err("must be without user name and password: nothing that is asked needs them".to_owned())
+        }
+        (Some("http" | "https"), _) => Ok(text.trim_end_matches('/').to_owned()),
         _ => Err("must be a URL such as http://127.0.0.1:8003".to_owned()),
     }
 }
@@ -154,31 +159,33 @@ fn ask(agent: &ureq::Agent, url: &str) -> Result<Said, Failure> {
 
 /// What to do where nobody has answered as a server of this kind would.
 pub(super) fn advice(error: &ureq::Error) -> &'static str {
+    advice_on_tls(error).unwrap_or("Is the server running? `auth-service serve` starts it.")
+}
+
+/// What to do where somebody has answered, and no TLS came of it; `None` where nobody has.
+pub(super) fn advice_on_tls(error: &ureq::Error) -> Option<&'static str> {
     let tls = match error {
         ureq::Error::Rustls(fault) => Some(fault),
         ureq::Error::Io(fault) => fault
             .get_ref()
             .and_then(|fault| fault.downcast_ref::<rustls::Error>()),
-        ureq::Error::Protocol(_) => return "Is HTTPS spoken there? Then --url begins with https://.",
+        ureq::Error::Protocol(_) => return Some("Is HTTPS spoken there? Then the URL begins with https://."),
         _ => None,
     };
-    match tls {
-        None => "Is the server running? `auth-service serve` starts it.",
-        Some(rustls::Error::InvalidMessage(_)) => {
-            "Is plain HTTP spoken there? Then --url begins with http://."
-        }
-        Some(rustls::Error::InvalidCertificate(CertificateError::Other(fault)))
+    Some(match tls? {
+        rustls::Error::InvalidMessage(_) => "Is plain HTTP spoken there? Then the URL begins with http://.",
+        rustls::Error::InvalidCertificate(CertificateError::Other(fault))
             if fault.to_string().contains(SHOWN_BY_AN_AUTHORITY) =>
         {
             "The server shows the certificate of an authority (CA:TRUE), which no strict client takes for a server's. \
              `openssl req -x509` makes one for a server with -addext basicConstraints=critical,CA:FALSE."
         }
-        Some(rustls::Error::InvalidCertificate(_)) => {
-            "The server runs, and its certificate is not trusted: --ca FILE names those to trust, and --url has to hold a \
+        rustls::Error::InvalidCertificate(_) => {
+            "The server runs, and its certificate is not trusted: --ca FILE names those to trust, and the URL has to hold a \
              name that is in the certificate."
         }
-        Some(_) => "The server runs, and no TLS could be agreed on with it.",
-    }
+        _ => "The server runs, and no TLS could be agreed on with it.",
+    })
 }
 
 /// The library has no kind of its own for this fault.
@@ -290,6 +297,11 @@ mod tests {
             ("foo", "must be a URL"),
             ("", "must be a URL"),
             ("http://", "must be a URL"),
+            (
+                "https://me:hunter2@auth.example.com",
+                "without user name and password",
+            ),
+            ("http://me@[::1]:1/base", "without user name and password"),
         ] {
             assert!(base_url(url).unwrap_err().contains(said), "{url}");
         }

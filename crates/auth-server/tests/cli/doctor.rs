@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, PASSWORD};
 
 /// A server that is set up as it should be.
 const ISSUER: &str = "http://127.0.0.1:1";
@@ -86,6 +86,48 @@ fn beside_a_good_server_nothing_fails_and_nothing_changes() {
 }
 
 #[test]
+fn a_database_or_keys_that_were_there_are_lost_and_not_new() {
+    let desk = Desk::new().with("AUTH_SERVICE__MASTER_KEY", PASSWORD);
+    let server = desk.serve();
+    assert_eq!(server.sign_in("admin", PASSWORD).0, 200);
+    let port = server.base.rsplit(':').next().unwrap().to_owned();
+    let port = format!("port={port}");
+    let own = ["--set", port.as_str()];
+    let moved = desk.path("moved");
+    fs::rename(desk.path("data/keys"), &moved).unwrap();
+    let (code, report) = doctor(&desk, &own);
+    assert_eq!(code, 1);
+    finds(&report, "keys", "fail", "does not start so");
+    finds(&report, "instance", "fail", "the keys here are no key");
+    fs::rename(&moved, desk.path("data/keys")).unwrap();
+    fs::rename(desk.path("data/auth.db"), &moved).unwrap();
+    let (code, report) = doctor(&desk, &own);
+    assert_eq!(code, 1);
+    finds(&report, "database", "fail", "though a server answers");
+    server.stop();
+    let (code, report) = doctor(&desk, &own);
+    assert_eq!(code, 1);
+    finds(&report, "database", "fail", "though there are signing keys");
+}
+
+#[test]
+fn a_file_that_root_left_in_the_servers_folder_is_named_with_who_should_have_it() {
+    let desk = Desk::new().with("AUTH_SERVICE__PORT", "1");
+    desk.serve().stop();
+    if fs::metadata(desk.path("data")).unwrap().uid() != 0 {
+        // Only root can leave a file of somebody else.
+        return;
+    }
+    for path in ["data", "data/keys"] {
+        std::os::unix::fs::chown(desk.path(path), Some(65_534), None).unwrap();
+    }
+    let (_, ran) = desk.run_as_a_stranger(&["doctor", "--json"]);
+    let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}", ran.err));
+    finds(&report, "database", "fail", "chown 65534");
+    finds(&report, "keys", "fail", "chown 65534");
+}
+
+#[test]
 fn wrong_settings_end_it_before_it_begins() {
     let desk = Desk::new();
     desk.run(&["doctor", "--set", "log_level=loud"])
@@ -123,7 +165,8 @@ fn what_others_may_read_fails_and_is_told_how_to_be_made_private() {
     chmod(&database, 0o644);
     let (code, report) = doctor(&desk, &[]);
     assert_eq!(code, 1, "{report:#}");
-    finds(&report, "clients", "fail", "0644");
+    finds(&report, "database", "fail", "0644");
+    assert_eq!(said(&report, "clients", "fail"), [""; 0]);
 }
 
 #[test]

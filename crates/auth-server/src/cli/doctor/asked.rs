@@ -1,5 +1,6 @@
 //! Asks servers over HTTP what anybody may ask, and keeps what matters of their answers.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +22,13 @@ pub(super) const KEY_SET: &str = "/.well-known/jwks.json";
 pub(super) const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 /// Asks servers.
-pub(super) struct Asker(ureq::Agent);
+pub(super) struct Asker {
+    agent: ureq::Agent,
+    advice: Advice,
+}
+
+/// What to do where nobody has answered.
+type Advice = fn(&ureq::Error) -> &'static str;
 
 /// What came back.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,7 +55,18 @@ impl Asker {
             .tls_config(health::tls(ca, base)?)
             .build()
             .into();
-        Ok(Self(agent))
+        Ok(Self {
+            agent,
+            advice: health::advice,
+        })
+    }
+
+    /// The same where a name that everybody knows is asked, behind which there may be a proxy.
+    pub(super) fn of_public_name(self) -> Self {
+        Self {
+            advice: advice_on_public_name,
+            ..self
+        }
     }
 
     /// Asks, and takes an answer that is no JSON for an empty one.
@@ -58,10 +76,10 @@ impl Asker {
     pub(super) fn ask(&self, url: &str) -> Result<Answer, Failure> {
         let before = SystemClock.now();
         let mut answer = self
-            .0
+            .agent
             .get(url)
             .call()
-            .map_err(|error| Failure::of(&format!("ask {url}"), &error).advise(health::advice(&error)))?;
+            .map_err(|error| Failure::of(&format!("ask {url}"), &error).advise((self.advice)(&error)))?;
         let after = SystemClock.now();
         let headers = answer.headers();
         let ahead = date(headers).map(|theirs| {
@@ -80,6 +98,22 @@ impl Asker {
             proxy,
             ahead,
         })
+    }
+}
+
+/// The server itself may well run where its public name leads nowhere.
+fn advice_on_public_name(error: &ureq::Error) -> &'static str {
+    const NO_NAME: &str =
+        "The name does not resolve on this machine: it has to be in the DNS, or in /etc/hosts.";
+    match error {
+        ureq::Error::HostNotFound => NO_NAME,
+        ureq::Error::Io(fault) if fault.to_string().contains("lookup address") => NO_NAME,
+        ureq::Error::Io(fault) if fault.kind() == io::ErrorKind::ConnectionRefused => {
+            "Nothing listens at that host and port: does the proxy run?"
+        }
+        other => health::advice_on_tls(other).unwrap_or(
+            "Does a firewall keep this machine from it, or does the proxy not get through to the server?",
+        ),
     }
 }
 
@@ -148,6 +182,17 @@ mod tests {
         let at = date(&headers("date", "Tue, 14 Nov 2023 22:13:20 GMT")).unwrap();
         assert_eq!(at.unix_seconds(), 1_700_000_000);
         assert_eq!(date(&headers("date", "yesterday")), None);
+    }
+
+    #[test]
+    fn who_asks_for_a_public_name_is_not_told_to_start_a_server() {
+        let said =
+            |kind, text: &'static str| advice_on_public_name(&ureq::Error::Io(io::Error::new(kind, text)));
+        let unknown = "failed to lookup address information: Name or service not known";
+        assert!(said(io::ErrorKind::Other, unknown).contains("DNS"));
+        assert!(said(io::ErrorKind::ConnectionRefused, "").contains("does the proxy run"));
+        assert!(said(io::ErrorKind::ConnectionReset, "").contains("firewall"));
+        assert!(advice_on_public_name(&ureq::Error::HostNotFound).contains("DNS"));
     }
 
     #[test]

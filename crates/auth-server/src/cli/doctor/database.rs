@@ -2,7 +2,7 @@
 //! not do everything.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use auth_domain::ports::Clock as _;
 use auth_storage::{
@@ -30,25 +30,40 @@ pub(super) struct Examined {
     pub(super) findings: Vec<Finding>,
     /// Whether it can be opened to be read.
     pub(super) is_usable: bool,
+    /// The file that is not there.
+    pub(super) missing: Option<PathBuf>,
+}
+
+impl Examined {
+    fn only(finding: Finding) -> Self {
+        Self {
+            findings: vec![finding],
+            is_usable: false,
+            missing: None,
+        }
+    }
+
+    /// The same beside what only a server with a database leaves behind: where there is none, there was one.
+    pub(super) fn beside(self, left_behind: &str) -> Self {
+        match &self.missing {
+            Some(file) => Self {
+                findings: vec![lost(file, left_behind)],
+                ..self
+            },
+            None => self,
+        }
+    }
 }
 
 /// Looks at the database of the settings.
 pub(super) fn look(url: &DatabaseUrl) -> Examined {
-    if let Some(finding) = url.path().and_then(missing) {
-        return Examined {
-            findings: vec![finding],
-            is_usable: false,
-        };
+    if let Some(examined) = url.path().and_then(missing) {
+        return examined;
     }
     let before = SystemClock.now();
     let found = match examine(url) {
         Ok(found) => found,
-        Err(error) => {
-            return Examined {
-                findings: vec![unusable(url, error)],
-                is_usable: false,
-            };
-        }
+        Err(error) => return Examined::only(unusable(url, error)),
     };
     let after = SystemClock.now();
     let mut findings = vec![Finding::ok(
@@ -79,7 +94,11 @@ pub(super) fn look(url: &DatabaseUrl) -> Examined {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         findings.push(room(place::free_bytes(folder.unwrap_or(Path::new(".")))));
     }
-    Examined { findings, is_usable }
+    Examined {
+        findings,
+        is_usable,
+        missing: None,
+    }
 }
 
 type Names = Vec<String>;
@@ -95,12 +114,25 @@ fn migrations(url: &DatabaseUrl) -> Result<(Names, Names), OpenError> {
 }
 
 /// What there is to say of a file that is not there, or in a folder that can't be looked into.
-fn missing(file: &Path) -> Option<Finding> {
+fn missing(file: &Path) -> Option<Examined> {
     match file.try_exists() {
         Ok(true) => None,
-        Ok(false) => Some(none_yet(&file.display().to_string())),
-        Err(error) => Some(place::unreadable(SUBJECT, file, &error)),
+        Ok(false) => Some(Examined {
+            missing: Some(file.to_owned()),
+            ..Examined::only(none_yet(&file.display().to_string()))
+        }),
+        Err(error) => Some(Examined::only(place::unreadable(SUBJECT, file, &error))),
     }
+}
+
+fn lost(file: &Path, left_behind: &str) -> Finding {
+    Finding::fail(
+        SUBJECT,
+        format!("there is none at {}, though {left_behind}", file.display()),
+        "It was moved or deleted, or AUTH_SERVICE__DB_URL names another place. Stop the server and put it back, or the newest \
+         backup (docs/BACKUP.md): `auth-service serve` would make a new one in which nobody is known, and what a server \
+         that still runs stores now is gone when it ends.",
+    )
 }
 
 fn none_yet(place: &str) -> Finding {
@@ -111,7 +143,7 @@ fn none_yet(place: &str) -> Finding {
     )
 }
 
-fn unusable(url: &DatabaseUrl, error: OpenError) -> Finding {
+pub(super) fn unusable(url: &DatabaseUrl, error: OpenError) -> Finding {
     match (&error, url.path()) {
         (OpenError::File { source, .. }, Some(path)) => place::unreadable(SUBJECT, path, source),
         _ => Finding::of_failure(SUBJECT, Failure::from(StartError::Store(error))),
@@ -253,6 +285,21 @@ mod tests {
     ) {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         assert_eq!(versions(&owned(pending), &owned(later)).verdict, verdict);
+    }
+
+    #[test]
+    fn a_database_that_is_not_there_yet_is_lost_beside_what_it_left_behind() {
+        let file = Path::new("/does/not/exist/auth.db");
+        let examined = missing(file).unwrap();
+        assert_eq!(examined.findings[0].verdict, Verdict::Warn);
+        let lost = examined.beside("there are keys");
+        let [finding] = lost.findings.as_slice() else {
+            panic!("one finding")
+        };
+        assert_eq!(finding.verdict, Verdict::Fail);
+        assert!(finding.said.contains("though there are keys"), "{finding:?}");
+        let there = Examined::only(Finding::ok(SUBJECT, "x")).beside("there are keys");
+        assert_eq!(there.findings[0].verdict, Verdict::Ok);
     }
 
     #[rstest]

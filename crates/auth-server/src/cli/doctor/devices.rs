@@ -5,7 +5,7 @@ use super::place;
 use crate::cli::failure::causes;
 use crate::devices::{DeviceFault, SecretPlace, look_for_secret};
 use crate::files::FileFault;
-use crate::settings::Settings;
+use crate::settings::{KeyPlace, Settings};
 
 const SUBJECT: &str = "devices";
 
@@ -13,7 +13,7 @@ const SUBJECT: &str = "devices";
 pub(super) fn look(settings: &Settings) -> Finding {
     match look_for_secret(settings) {
         Ok(place) => found(&place),
-        Err(fault) => unusable(&fault),
+        Err(fault) => unusable(&fault, &settings.keys.place),
     }
 }
 
@@ -36,8 +36,14 @@ fn found(place: &SecretPlace) -> Finding {
     }
 }
 
-fn unusable(fault: &DeviceFault) -> Finding {
+fn unusable(fault: &DeviceFault, keys: &KeyPlace) -> Finding {
     match fault {
+        // There is no file of its own that could be mended.
+        fault if matches!(keys, KeyPlace::Pair { .. }) => Finding::fail(
+            SUBJECT,
+            causes(fault),
+            "Their secret follows from the given key pair: what mends the keys mends this too. Leave the key where it is.",
+        ),
         DeviceFault::File {
             path,
             fault: FileFault::Io(error),
@@ -81,9 +87,29 @@ mod tests {
                 fault: FileFault::Io(std::io::ErrorKind::PermissionDenied.into()),
             },
         ] {
-            let finding = unusable(&fault);
+            let finding = unusable(&fault, &KeyPlace::Folder(PathBuf::new()));
             assert_eq!(finding.verdict, Verdict::Fail, "{finding:?}");
             assert!(finding.mend.is_some());
         }
+    }
+    #[test]
+    fn nobody_is_advised_to_move_a_given_key_away() {
+        let private = PathBuf::from("private.pem");
+        let fault = DeviceFault::File {
+            path: private.clone(),
+            fault: FileFault::ReadableByOthers { mode: 0o644 },
+        };
+        let place = KeyPlace::Pair {
+            public: private.clone(),
+            private,
+            kid: None,
+        };
+        let finding = unusable(&fault, &place);
+        assert_eq!(finding.verdict, Verdict::Fail);
+        let mend = finding.mend.unwrap();
+        assert!(
+            mend.contains("Leave the key") && !mend.contains("move it away"),
+            "{mend}"
+        );
     }
 }

@@ -16,6 +16,7 @@ use super::place::{self, Owned};
 use crate::cli::failure::Failure;
 use crate::cli::output::moment;
 use crate::compose::{self, StartError};
+use crate::files::user_named;
 use crate::settings::{KeyPlace, Settings};
 use crate::system::SystemClock;
 
@@ -34,6 +35,8 @@ pub(super) struct Examined {
     pub(super) findings: Vec<Finding>,
     /// The names that a server by these settings publishes; `None` where that could not be found out.
     pub(super) published: Option<BTreeSet<String>>,
+    /// Whether the folder holds keys, or may: something in it could not be read.
+    pub(super) are_kept: bool,
 }
 
 /// Looks at the keys of the settings. Makes none.
@@ -54,10 +57,11 @@ fn look_at_pair(private: &Path, settings: &Settings) -> Examined {
                 published: serde_json::from_slice(&key_set.json)
                     .ok()
                     .map(|set| names_in(&set)),
+                are_kept: false,
             }
         }
         Ok(Err(outage)) => Examined::only(Finding::of_failure(SUBJECT, outage.into())),
-        Err(error) => Examined::only(unusable(private, error)),
+        Err(error) => Examined::only(unusable(&settings.keys.place, error)),
     }
 }
 
@@ -65,17 +69,17 @@ fn look_into(folder: &Path, settings: &Settings) -> Examined {
     let now = SystemClock.now();
     let found = match place::owned(folder) {
         Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Examined::only(none_yet(folder)),
-        Err(error) => return Examined::only(place::unreadable(SUBJECT, folder, &error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Examined::nothing(folder),
+        Err(error) => return Examined::only(place::unreadable(SUBJECT, folder, &error)).kept(),
     };
     let store = match KeyStore::open_existing(compose::key_directory(settings, folder)) {
         Ok(Some(store)) => store,
-        Ok(None) => return Examined::only(none_yet(folder)),
-        Err(error) => return Examined::only(unusable(folder, error)),
+        Ok(None) => return Examined::nothing(folder),
+        Err(error) => return Examined::only(unusable(&settings.keys.place, error)).kept(),
     };
     let keys = match store.list(now) {
         Ok(keys) => keys,
-        Err(error) => return Examined::only(unusable(folder, error)),
+        Err(error) => return Examined::only(unusable(&settings.keys.place, error)).kept(),
     };
     let lead = now.seconds_until(store.turned_over_after(now));
     let interval = settings.keys.rotation_interval;
@@ -85,6 +89,7 @@ fn look_into(folder: &Path, settings: &Settings) -> Examined {
     Examined {
         findings,
         published: Some(published(&keys)),
+        are_kept: true,
     }
 }
 
@@ -92,7 +97,33 @@ impl Examined {
     fn only(finding: Finding) -> Self {
         Self {
             findings: vec![finding],
-            published: None,
+            ..Self::default()
+        }
+    }
+
+    /// No key in a folder: what a server that runs publishes comes from elsewhere.
+    fn nothing(folder: &Path) -> Self {
+        Self {
+            published: Some(BTreeSet::new()),
+            ..Self::only(none_yet(folder))
+        }
+    }
+
+    fn kept(self) -> Self {
+        Self {
+            are_kept: true,
+            ..self
+        }
+    }
+
+    /// The same beside a database in which users are signed in: where there is no key, there was one.
+    pub(super) fn beside_sessions(self, place: &KeyPlace) -> Self {
+        match (place, &self.published) {
+            (KeyPlace::Folder(folder), Some(names)) if names.is_empty() && !self.are_kept => Self {
+                findings: vec![lost(folder)],
+                ..self
+            },
+            _ => self,
         }
     }
 }
@@ -121,38 +152,49 @@ fn none_yet(folder: &Path) -> Finding {
     )
 }
 
-fn unusable(place: &Path, error: KeyError) -> Finding {
+fn lost(folder: &Path) -> Finding {
+    Finding::fail(
+        SUBJECT,
+        format!(
+            "there is none in {}, and users are signed in: their tokens were signed by keys that are somewhere else",
+            folder.display()
+        ),
+        "`auth-service serve` does not start so. Is the folder mounted, and is it the one that all instances share \
+         (AUTH_SERVICE__KEYS_DIR)? Put the keys of a backup there (docs/BACKUP.md). Where they are lost for good, \
+         `auth-service keys rotate` makes new ones, and everybody signs in again.",
+    )
+}
+
+fn unusable(place: &KeyPlace, error: KeyError) -> Finding {
     if let KeyError::Io { path, source, .. } = &error {
         return place::unreadable(SUBJECT, path, source);
     }
-    let is_private = matches!(
-        error,
-        KeyError::ReadableByOthers { .. } | KeyError::WritableByOthers { .. }
-    );
-    let finding = Finding::of_failure(SUBJECT, Failure::from(StartError::Keys(error)));
-    if !is_private {
-        return finding;
-    }
-    let folder = if place.is_dir() {
-        place
-    } else {
-        place.parent().unwrap_or(place)
+    let (KeyError::ReadableByOthers { path, .. } | KeyError::WritableByOthers { path, .. }) = &error else {
+        return Finding::of_failure(SUBJECT, Failure::from(StartError::Keys(error)));
     };
+    let commands = match place {
+        KeyPlace::Folder(folder) => {
+            let folder = folder.display();
+            format!("chmod 0700 {folder} && chmod 0600 {folder}/*.pem {folder}/keyring.json")
+        }
+        // What else lies beside it is not known here.
+        KeyPlace::Pair { .. } => format!("chmod 0600 {}", path.display()),
+    };
+    let mend = format!(
+        "{commands}: nobody but the server's user, to whom it has to belong, may read a key. Who could before may have a \
+         copy: docs/SECURITY.md says what to do then."
+    );
     Finding {
-        mend: Some(format!(
-            "chmod 0700 {folder} && chmod 0600 {folder}/*: nobody but the server's user may read them. Who could before may \
-             have a copy: docs/SECURITY.md says what to do then.",
-            folder = folder.display()
-        )),
-        ..finding
+        mend: Some(mend),
+        ..Finding::of_failure(SUBJECT, Failure::from(StartError::Keys(error)))
     }
 }
 
 fn access(folder: &Path, found: Owned) -> Finding {
     let said = format!(
-        "{} belongs to user {}, mode {:04o}",
+        "{} belongs to {}, mode {:04o}",
         folder.display(),
-        found.owner,
+        user_named(found.owner),
         found.mode
     );
     if found.mode & OF_EVERYBODY == 0 {
@@ -240,14 +282,18 @@ fn owners(owner: u32, entries: &[(PathBuf, u32)]) -> Finding {
     let strangers: Vec<_> = entries
         .iter()
         .filter(|(_, of_file)| *of_file != owner)
-        .map(|(path, of_file)| format!("{} to user {of_file}", path.display()))
+        .map(|(path, of_file)| format!("{} to {}", path.display(), user_named(*of_file)))
         .collect();
     if strangers.is_empty() {
         return Finding::ok(SUBJECT, "folder and files belong to one user");
     }
     Finding::warn(
         SUBJECT,
-        format!("the folder belongs to user {owner}, but {}", strangers.join(", ")),
+        format!(
+            "the folder belongs to {}, but {}",
+            user_named(owner),
+            strangers.join(", ")
+        ),
         format!(
             "chown {owner} them: a command that ran as another user has made them, and the server can't read them."
         ),
@@ -357,6 +403,38 @@ mod tests {
         );
     }
 
+    #[rstest]
+    #[case(KeyPlace::Folder("keys".into()), "chmod 0700 keys && chmod 0600 keys/*.pem keys/keyring.json:")]
+    #[case(
+        KeyPlace::Pair { private: "etc/a.pem".into(), public: "etc/b.pem".into(), kid: None },
+        "chmod 0600 etc/a.pem:"
+    )]
+    fn what_lies_beside_the_keys_is_left_alone(#[case] place: KeyPlace, #[case] command: &str) {
+        let error = KeyError::ReadableByOthers {
+            path: "etc/a.pem".into(),
+            mode: 0o644,
+        };
+        let finding = unusable(&place, error);
+        assert_eq!(finding.verdict, Verdict::Fail);
+        assert!(
+            finding.mend.as_deref().unwrap().starts_with(command),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn keys_that_are_not_there_yet_are_lost_beside_sessions() {
+        let place = KeyPlace::Folder("keys".into());
+        let verdict = |examined: Examined| examined.findings[0].verdict;
+        assert_eq!(verdict(Examined::nothing(Path::new("keys"))), Verdict::Warn);
+        let lost = Examined::nothing(Path::new("keys")).beside_sessions(&place);
+        assert_eq!(verdict(lost), Verdict::Fail);
+        let unread = Examined::only(Finding::ok(SUBJECT, "x"))
+            .kept()
+            .beside_sessions(&place);
+        assert_eq!(verdict(unread), Verdict::Ok);
+    }
+
     #[test]
     fn files_of_another_user_and_keys_in_no_use_are_told() {
         let entries = |names: &[(&str, u32)]| {
@@ -367,9 +445,9 @@ mod tests {
         };
         let own = entries(&[("now.pem", 7), ("keyring.json", 7), ("device.secret", 7)]);
         assert_eq!(owners(7, &own).verdict, Verdict::Ok);
-        let other = owners(7, &entries(&[("now.pem", 0)]));
+        let other = owners(7, &entries(&[("now.pem", 4_000_000_000)]));
         assert!(
-            other.verdict == Verdict::Warn && other.said.contains("keys/now.pem to user 0"),
+            other.verdict == Verdict::Warn && other.said.contains("keys/now.pem to user 4000000000"),
             "{other:?}"
         );
         let keys = [key("now", KeyState::Active, 1)];
