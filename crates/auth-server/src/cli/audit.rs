@@ -31,6 +31,7 @@ pub(super) enum AuditCommand {
     #[command(after_help = FOLLOWING)]
     Tail(TailArguments),
     /// Show the latest events that a filter lets through
+    #[command(after_help = SHOWN)]
     Search(SearchArguments),
     /// Write all events that a filter lets through, the oldest first, as JSON Lines or CSV
     #[command(after_help = export::FORMATS)]
@@ -39,6 +40,9 @@ pub(super) enum AuditCommand {
 
 const FOLLOWING: &str = "With --follow and --json each event is one line. An event is stored when its request is done, and carries the \
     time at which that began: so events that overlap may come in another order than their times.";
+
+const SHOWN: &str = "The table has room for the most asked for. With --json, and by `audit export`, there are user agent and \
+    correlation id as well.";
 
 /// How much of the end is shown.
 #[derive(Debug, Args)]
