@@ -160,7 +160,13 @@ impl Inside {
             .map_err(|error| database::unusable(&settings.database.url, error))?;
         let outage = |outage: Unavailable| Finding::of_failure("database", outage.into());
         Ok(Self {
-            clients: Some(store.client_directory.list(None, u32::MAX).await.map_err(outage)?),
+            clients: Some(
+                store
+                    .client_directory
+                    .list(None, u32::MAX)
+                    .await
+                    .map_err(outage)?,
+            ),
             has_sessions: store
                 .founding
                 .has_live_chains(SystemClock.now())
