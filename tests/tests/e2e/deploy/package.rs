@@ -69,9 +69,14 @@ fn the_package_holds_the_program_its_unit_its_manual_and_settings_that_an_upgrad
         ("/usr/share/doc/auth-service/copyright", "-rw-r--r--"),
         ("/usr/share/doc/auth-service/changelog.gz", "-rw-r--r--"),
         ("/usr/share/doc/auth-service/README.md", "-rw-r--r--"),
-        ("/usr/share/doc/auth-service/SETTINGS.md", "-rw-r--r--"),
+        ("/usr/share/doc/auth-service/docs/SETTINGS.md", "-rw-r--r--"),
+        ("/usr/share/doc/auth-service/docs/openapi.json", "-rw-r--r--"),
         (
-            "/usr/share/doc/auth-service/examples/nginx/auth-service.conf",
+            "/usr/share/doc/auth-service/deploy/nginx/auth-service.conf",
+            "-rw-r--r--",
+        ),
+        (
+            "/usr/share/doc/auth-service/deploy/grafana/auth-service.json",
             "-rw-r--r--",
         ),
     ] {
@@ -153,6 +158,39 @@ fn the_unpacked_program_runs_and_its_user_may_read_its_settings_and_nobody_else(
         );
         assert_eq!(found, (mode, owner), "{path}");
     }
+}
+
+/// Where links lead that are about the source, which no package holds.
+const OF_THE_SOURCE: [&str; 4] = [".ci", "crates", "integrations", "tests"];
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere_within_the_package() {
+    let folder = TempDir::new().unwrap();
+    let Some(package) = built(folder.path()) else {
+        return;
+    };
+    dpkg_deb(&["--extract"], &package, &[folder.path()]);
+    let root = folder.path().join("usr/share/doc/auth-service");
+    let mut broken = Vec::new();
+    for page in crate::documents::pages() {
+        if page.path.starts_with("integrations/") {
+            continue;
+        }
+        let file = root.join(&page.path);
+        assert!(file.exists(), "{} is not in the package", page.path);
+        for (line, link) in &page.links {
+            let path = link.split('#').next().unwrap();
+            if path.is_empty() || path.contains(':') {
+                continue;
+            }
+            let target = crate::documents::without_dots(&Path::new(&page.path).parent().unwrap().join(path));
+            let is_source = OF_THE_SOURCE.iter().any(|folder| target.starts_with(folder));
+            if !is_source && !root.join(&target).exists() {
+                broken.push(format!("{}:{line}: {link}", page.path));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]
