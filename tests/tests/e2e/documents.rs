@@ -29,7 +29,8 @@ use auth_e2e::binary::{self, workspace_root};
 use auth_e2e::installation::Installation;
 use auth_testkit::server::{Durability, PostgresServer};
 
-use page::{Command, Mark, Page, pages};
+pub(crate) use page::pages;
+use page::{Command, Mark, Page};
 use stage::{Stage, is_like};
 
 /// A scene is a test of its own, and a row of [`SCENES`].
@@ -95,9 +96,12 @@ const BY_OTHER_TESTS: &[(&str, &str, &str, &str)] = &[
 
 fn with_backup_folder(stage: Stage) -> Stage {
     let folder = stage.folder().join("backups").display().to_string();
+    let own = stage.folder().display().to_string();
     stage
         .after("install -d -m 0700 backups")
-        .replacing("/var/backups/auth", &folder)
+        .after("auth() { auth-service \"$@\"; }")
+        .replacing("/var/backups/auth-service", &folder)
+        .replacing("/var/lib/auth-service", &own)
 }
 
 /// With a PostgreSQL of its own in place of `db.internal`, whose administrator needs to give no password.
@@ -362,7 +366,7 @@ fn leads_somewhere(page: &Page, link: &str) -> bool {
     is_there && (anchor.is_empty() || Page::read(target.to_str().unwrap()).anchors().contains(anchor))
 }
 
-fn without_dots(path: &Path) -> PathBuf {
+pub(crate) fn without_dots(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {
         if component == Component::ParentDir {
