@@ -365,6 +365,7 @@ fn what_comes_in_the_clear_is_sent_to_https_and_a_form_is_refused() {
     assert_eq!(get.status, 308);
     let location = "\r\nlocation: https://auth.example.org/.well-known/jwks.json";
     assert!(get.head.contains(location), "{}", get.head);
+    assert!(get.head.contains("\r\ncache-control: no-store"), "{}", get.head);
     let form = send(&post(TOKEN, "", &password_form("admin", ADMIN_PASSWORD)));
     assert_eq!(form.status, 403);
 }
@@ -471,11 +472,12 @@ fn no_secret_that_was_sent_by_mistake_gets_into_the_log() {
         return;
     };
     nginx.get("/oauth/token?password=Correct-Horse-7-Battery");
+    nginx.get("/oauth/Correct-Horse-7-Battery%ff%e2%80%ae");
     nginx.sign_in(TOKEN);
     let log = nginx.front.directory().join("access.log");
     let lines = within(PATIENCE, || {
         let log = fs::read_to_string(&log).unwrap();
-        (log.lines().count() == 2).then_some(log)
+        (log.lines().count() == 3).then_some(log)
     });
     let lines = lines.unwrap();
     assert!(!lines.contains(ADMIN_PASSWORD), "{lines}");
