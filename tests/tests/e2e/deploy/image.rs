@@ -100,7 +100,7 @@ fn the_image_runs_as_a_number_that_is_not_root_and_needs_no_shell() {
     assert_eq!(only("ENTRYPOINT"), r#"["/usr/bin/auth-service"]"#);
     assert_eq!(only("CMD"), r#"["serve"]"#);
     assert!(only("HEALTHCHECK").ends_with(r#"CMD ["/usr/bin/auth-service", "health", "--live"]"#));
-    let page = std::fs::read_to_string(super::workspace_root().join("docs/DEPLOYMENT.md")).unwrap();
+    let page = fs::read_to_string(workspace_root().join("docs/DEPLOYMENT.md")).unwrap();
     assert!(
         page.contains("`auth-service health --live`"),
         "the page says another"
