@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::available_parallelism;
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use auth_domain::audit::{AuditEvent, AuditRecord};
@@ -18,7 +18,9 @@ use auth_jwt::{DirectorySettings, KeyDescription, KeyError, KeyRing, KeySource};
 use auth_password::{HashingPool, HashingSettings};
 use auth_redis::{Announcements, RedisThrottle};
 use auth_storage::{DatabaseUrl, Migrations, OpenError, Store, StoreOptions};
+use tokio::sync::oneshot;
 
+use crate::address::Taken;
 use crate::clients::{CachedClients, ClientNews};
 use crate::devices::{self, DeviceFault};
 use crate::http::connections::ConnectionLimits;
@@ -88,6 +90,9 @@ pub enum StartError {
     /// A part that was built does not work.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+    /// A thread that a part is built on can't be had, or has panicked.
+    #[error("build a part on a thread of its own")]
+    Thread(#[source] io::Error),
     /// HTTPS can't be served.
     #[error("serve HTTPS")]
     Tls(#[from] TlsFault),
@@ -162,14 +167,16 @@ impl Application {
     /// The first part that can't be built.
     pub async fn build(settings: &Settings, world: World) -> Result<Self, StartError> {
         if settings.database.migration == Migration::AtStart {
-            for name in Migrations::of(&settings.database.url).up()? {
+            let migrations = Migrations::of(&settings.database.url);
+            for name in beside(move || migrations.up()).await?? {
                 tracing::info!(event_type = "migration", migration = name, "migration applied");
             }
         }
         let store = trace_store(settings, open_store(settings)?);
         check_store(settings, &store).await?;
         lost_keys::check(settings, &*store.founding, world.clock.now()).await?;
-        let keys = open_keys(settings, Arc::clone(&world.clock))?;
+        let (place, clock) = (key_source(settings), Arc::clone(&world.clock));
+        let keys = beside(move || KeyRing::open(place, clock)).await??;
         let hashing = Arc::new(start_hashing(settings, &world.random)?);
         let (clients, news) = remember_clients(settings, &store, &world)?;
         let shared = Shared {
@@ -186,6 +193,19 @@ impl Application {
             world,
         })
     }
+}
+
+/// Does what may keep its thread waiting on one of its own, so that the start can be given up meanwhile. Nobody waits for
+/// that thread then: it ends with the process.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StartError> {
+    let (tell, told) = oneshot::channel();
+    thread::Builder::new()
+        .name("start".to_owned())
+        // Whoever has given up is not there to be told.
+        .spawn(move || drop(tell.send(work())))
+        .map_err(StartError::Thread)?;
+    let panicked = |_| StartError::Thread(io::ErrorKind::Other.into());
+    told.await.map_err(panicked)
 }
 
 /// Starts to send traces, where there is somebody to send them to.
@@ -373,12 +393,23 @@ pub fn http_settings(settings: &Settings, tls: Option<Arc<Certificates>>) -> Htt
     }
 }
 
-/// Takes an address; whoever connects from now on waits until the server answers.
+/// Takes an address, which nobody can connect to yet.
 ///
 /// # Errors
 /// [`StartError::Bind`].
-pub fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|source| StartError::Bind { address, source })
+pub fn take(address: SocketAddr) -> Result<Taken, StartError> {
+    Taken::take(address).map_err(|source| StartError::Bind { address, source })
+}
+
+/// Lets clients connect.
+///
+/// # Errors
+/// [`StartError::Bind`].
+pub fn listen(taken: Taken) -> Result<TcpListener, StartError> {
+    let address = taken.address();
+    taken
+        .listen()
+        .map_err(|source| StartError::Bind { address, source })
 }
 
 /// Opens the database of the settings. Applies no migrations.
@@ -410,12 +441,13 @@ pub fn open_store(settings: &Settings) -> Result<Store, OpenError> {
 pub async fn check_store(settings: &Settings, store: &Store) -> Result<(), StartError> {
     match store.probe.check().await? {
         StoreReadiness::Ready => Ok(()),
-        StoreReadiness::MigrationsPending => check_version(&settings.database.url),
+        StoreReadiness::MigrationsPending => check_version(&settings.database.url).await,
     }
 }
 
-fn check_version(database: &DatabaseUrl) -> Result<(), StartError> {
-    let all = Migrations::of(database).status()?;
+async fn check_version(database: &DatabaseUrl) -> Result<(), StartError> {
+    let migrations = Migrations::of(database);
+    let all = beside(move || migrations.status()).await??;
     let (applied, pending): (Vec<_>, Vec<_>) = all.into_iter().partition(|migration| migration.is_applied);
     if pending.is_empty() {
         // Somebody else has just brought it up to date.
@@ -435,15 +467,18 @@ fn check_version(database: &DatabaseUrl) -> Result<(), StartError> {
 /// # Errors
 /// Where they can't be used.
 pub fn open_keys(settings: &Settings, clock: Arc<dyn Clock>) -> Result<KeyRing, KeyError> {
-    let source = match &settings.keys.place {
+    KeyRing::open(key_source(settings), clock)
+}
+
+fn key_source(settings: &Settings) -> KeySource {
+    match &settings.keys.place {
         KeyPlace::Folder(folder) => KeySource::Directory(key_directory(settings, folder)),
         KeyPlace::Pair { private, public, kid } => KeySource::Pair {
             private_key_path: private.clone(),
             public_key_path: Some(public.clone()),
             kid: kid.clone(),
         },
-    };
-    KeyRing::open(source, clock)
+    }
 }
 
 /// How keys are kept in a folder.

@@ -2,6 +2,7 @@
 //!
 //! Wires the rules of `auth-domain` to the adapters and to HTTP. No rule of OAuth is decided here.
 
+pub mod address;
 pub mod bootstrap;
 pub mod cli;
 pub mod clients;

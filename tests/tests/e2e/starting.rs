@@ -1,7 +1,8 @@
 //! How the program starts, or says why it does not.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
 
 use auth_e2e::client::Client;
@@ -35,6 +36,33 @@ fn a_port_that_is_taken_is_named() {
         &installation.run(&["serve"], "").unwrap(),
         &installation.address().port().to_string(),
     );
+}
+
+/// A PostgreSQL that takes connections and never says a word, and an installation that is to use it.
+fn on_a_silent_database() -> (TcpListener, Installation) {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let address = silent.local_addr().unwrap();
+    let url = format!("postgresql://u@{address}/d?connect_timeout=300");
+    (silent, Installation::new().with("AUTH_SERVICE__DB_URL", &url))
+}
+
+#[test]
+fn a_server_that_starts_lets_nobody_connect_and_can_be_stopped() {
+    let (silent, installation) = on_a_silent_database();
+    let kept = std::cell::RefCell::new(Vec::new());
+    let server = installation
+        .start_when(|_| {
+            silent
+                .accept()
+                .map(|asking| kept.borrow_mut().push(asking))
+                .is_ok()
+        })
+        .unwrap();
+    let early = TcpStream::connect(installation.address()).unwrap_err();
+    assert_eq!(early.kind(), io::ErrorKind::ConnectionRefused);
+    let ended = server.stop().unwrap();
+    assert!(ended.success(), "{ended}: {}", installation.printed());
 }
 
 #[test]
