@@ -243,12 +243,13 @@ pub fn serve_operators(state: &Data<State>, listener: TcpListener) -> io::Result
 
 /// How long they may go without an answer: longer than any probe.
 const OPERATORS_PATIENCE: Duration = Duration::from_secs(10);
-/// Enough for a few scrapers, probes and people; and nothing that those could miss elsewhere.
+/// Enough for a few scrapers, probes and people, of whom nobody keeps a connection: whoever leaves theirs open would keep
+/// others out, such as the probe by which Kubernetes sees that the process lives.
 const OPERATORS_CONNECTIONS: ConnectionLimits = ConnectionLimits {
     total: 64,
-    per_address: 64,
-    keep_alive: Duration::from_secs(75),
-    head: Duration::from_secs(5),
+    per_address: 16,
+    keep_alive: Duration::ZERO,
+    head: Duration::from_secs(2),
     answer: Duration::from_secs(20),
 };
 
@@ -285,7 +286,9 @@ impl Listening {
         )?;
         let builder = ServerBuilder::new()
             .workers(self.workers.clamp(1, MAX_WORKERS))
-            .max_concurrent_connections(limits.total)
+            // More than the door lets in, so that the door turns away the next one at once and says so: at its own
+            // limit the framework lets it wait.
+            .max_concurrent_connections(limits.total.saturating_add(1))
             .shutdown_timeout(self.shutdown_timeout.as_secs())
             .disable_signals();
         let stopping = builder.graceful_shutdown_signal();

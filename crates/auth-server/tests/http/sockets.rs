@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use auth_domain::password::Pace;
-use auth_server::http::{HttpSettings, Services, prepare, serve};
+use auth_server::http::{HttpSettings, Services, prepare, serve, serve_operators};
 use auth_server::telemetry::Stopwatch;
 use auth_testkit::{TestBed, build};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::rig::{FORM, login};
@@ -315,5 +315,55 @@ async fn what_never_reaches_a_handler_is_refused_without_detail() {
         assert_eq!(head.get(9..12), Some(status), "{request:.60} {answer}");
         assert_eq!(body, "", "{request:.60}");
     }
+    handle.stop(false).await;
+}
+
+/// Whether the process says that it lives, asked from one of the machine's own addresses.
+async fn lives(address: SocketAddr, from: [u8; 4]) -> bool {
+    let ask = async {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((from, 0))).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = [0; 12];
+        let read = stream.read_exact(&mut answer).await;
+        read.is_ok() && &answer == b"HTTP/1.1 200"
+    };
+    timeout(Duration::from_secs(1), ask).await == Ok(true)
+}
+
+#[actix_web::test]
+async fn nobody_keeps_operators_and_probes_out_by_connections_that_are_left_open() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = prepare(services(&TestBed::default(), Pace::default())).unwrap();
+    let server = serve_operators(&state, listener).unwrap();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    let mut left_open = Vec::new();
+    // Those who ask, and stay.
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        timeout(Duration::from_secs(1), stream.read_to_end(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        left_open.push(stream);
+    }
+    assert!(lives(address, [127, 0, 0, 1]).await);
+    // Those who say nothing: their own address is full then, and no other.
+    for _ in 0..100 {
+        left_open.push(TcpStream::connect(address).await.unwrap());
+    }
+    assert!(lives(address, [127, 0, 0, 2]).await);
     handle.stop(false).await;
 }
