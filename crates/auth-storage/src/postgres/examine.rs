@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Bool, Integer, Text};
 
 use super::links::establish;
 use super::migrations::are_pending;
-use super::{Conn, database_error};
+use super::{ANSWER_LIMIT, Conn, asked, database_error};
 use crate::error::StoreError;
 use crate::examine::{Examination, ServerExamination, Writing};
 use crate::{OpenError, PostgresUrl, foreign, transfer};
@@ -33,6 +33,10 @@ struct Answer {
 
 /// Examines a database.
 pub(crate) fn examine(url: &PostgresUrl) -> Result<Examination, OpenError> {
+    asked(url, ANSWER_LIMIT, examine_in_full)
+}
+
+fn examine_in_full(url: &PostgresUrl) -> Result<Examination, OpenError> {
     let mut conn = establish(url).map_err(|error| database_error(url, error))?;
     foreign::check_server(url, &mut conn)?;
     ask(url, &mut conn).map_err(|error| database_error(url, error))

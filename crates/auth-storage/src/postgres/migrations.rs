@@ -7,7 +7,7 @@ use diesel::sql_types::{Bool, Text};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 use super::links::establish;
-use super::{Conn, database_error};
+use super::{ANSWER_LIMIT, Conn, asked, database_error};
 use crate::error::StoreError;
 use crate::migrations::{FailedMigration, bring_up, standing, take_back, unknown, versions};
 use crate::{MigrationStatus, OpenError, PostgresUrl, foreign};
@@ -80,6 +80,11 @@ pub(crate) fn down(url: &PostgresUrl) -> Result<Option<String>, OpenError> {
 
 /// Every migration of this program, and whether it has been applied.
 pub(crate) fn status(url: &PostgresUrl) -> Result<Vec<MigrationStatus>, OpenError> {
+    asked(url, ANSWER_LIMIT, status_of)
+}
+
+/// The same, however long that takes.
+pub(super) fn status_of(url: &PostgresUrl) -> Result<Vec<MigrationStatus>, OpenError> {
     let applied = applied_at(url)?;
     standing::<Pg>(&MIGRATIONS, &applied).map_err(|error| database_error(url, error))
 }
@@ -87,7 +92,7 @@ pub(crate) fn status(url: &PostgresUrl) -> Result<Vec<MigrationStatus>, OpenErro
 /// What has been applied and is of a later version of this program.
 pub(crate) fn later(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {
     let known = versions::<Pg>(&MIGRATIONS).map_err(|error| database_error(url, error))?;
-    Ok(unknown(applied_at(url)?, &known))
+    Ok(unknown(asked(url, ANSWER_LIMIT, applied_at)?, &known))
 }
 
 fn applied_at(url: &PostgresUrl) -> Result<Vec<String>, OpenError> {

@@ -1,14 +1,18 @@
 //! PostgreSQL: connections in a pool, rotations in as few round trips as can be, and what else this database wants its
 //! own way.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use auth_domain::id::ClientId;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
 
-use crate::OpenError;
 use crate::error::StoreError;
 use crate::schema::oauth_clients;
 use crate::types::Id;
+use crate::{OpenError, PostgresUrl};
 
 #[path = "../body/mod.rs"]
 mod body;
@@ -67,12 +71,59 @@ fn delete_chains(conn: &mut Conn, heads: &[Id]) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// How long a server may take to answer whoever only wants to know how it stands.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Asks a server, which may take connections and say nothing: limits that it is told of it would have to keep itself. One
+/// that does not answer leaves a thread that waits for it until the process ends.
+fn asked<T: Send + 'static>(
+    url: &PostgresUrl,
+    limit: Duration,
+    ask: impl FnOnce(&PostgresUrl) -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    let (tell, told) = mpsc::channel();
+    let own = url.clone();
+    thread::Builder::new()
+        .name("ask".to_owned())
+        // Whoever asked may have gone.
+        .spawn(move || drop(tell.send(ask(&own))))
+        .map_err(|error| database_error(url, error))?;
+    told.recv_timeout(limit).unwrap_or_else(|_| {
+        let seconds = limit.as_secs();
+        let silent = format!("it has taken the connection, and has not answered for {seconds} s");
+        Err(database_error(url, StoreError::NoConnection(silent)))
+    })
+}
+
 fn database_error(
-    url: &crate::PostgresUrl,
+    url: &PostgresUrl,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> OpenError {
     OpenError::Database {
         database: url.to_string(),
         source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::DatabaseUrl;
+
+    #[test]
+    fn a_server_that_takes_connections_and_says_nothing_is_not_waited_for() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let url = format!("postgresql://u@{address}/d?connect_timeout=300");
+        let Ok(DatabaseUrl::Postgres(url)) = DatabaseUrl::parse(&url) else {
+            panic!("a PostgreSQL URL");
+        };
+        let refused = asked(&url, Duration::from_millis(50), migrations::status_of).unwrap_err();
+        let cause = std::error::Error::source(&refused).unwrap().to_string();
+        assert!(cause.contains("has not answered"), "{cause}");
+        let answered = asked(&url, Duration::from_mins(1), |_| Ok(7));
+        assert_eq!(answered.unwrap(), 7);
     }
 }
