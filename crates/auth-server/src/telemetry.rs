@@ -431,6 +431,7 @@ macro_rules! line {
         let (facts, incoming) = (&$answer.facts, $incoming);
         incoming.has_line.set(true);
         tracing::$level!(
+            target: request::HTTP_LINES,
             event_type = $event_type,
             correlation_id = &*incoming.context.correlation_id,
             trace_id = incoming.trace_id.as_deref(),

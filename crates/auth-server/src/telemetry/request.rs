@@ -6,6 +6,9 @@ use super::{Telemetry, meters};
 use crate::http::incoming::Incoming;
 use crate::http::route::{Asked, TOKEN};
 
+/// The module that lines of requests are of, to whoever sets levels: they tell of HTTP, wherever they are written.
+pub(super) const HTTP_LINES: &str = "auth_server::http";
+
 /// How a request came to its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -63,6 +66,7 @@ macro_rules! request_line {
     ($level:ident, $event_type:expr, $answered:expr, $said:literal $(, $own:ident)*) => {{
         let (asked, incoming) = ($answered.asked, $answered.incoming);
         tracing::$level!(
+            target: HTTP_LINES,
             event_type = $event_type,
             correlation_id = &*incoming.context.correlation_id,
             trace_id = incoming.trace_id.as_deref(),

@@ -101,6 +101,7 @@ async fn a_token_request_leaves_one_line_with_its_circumstances() {
     };
     for (field, value) in [
         ("level", "INFO"),
+        ("target", "auth_server::http"),
         ("event_type", "login_success"),
         ("correlation_id", "test-1"),
         ("trace_id", "0af7651916cd43dd8448eb211c80319c"),
