@@ -30,6 +30,9 @@ fn sources() -> Vec<String> {
 fn add_sources(directory: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
+        if path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
         if path.is_dir() {
             add_sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -138,7 +141,8 @@ impl Written {
         let arguments = arguments(call);
         let fields = arguments
             .iter()
-            .take_while(|argument| !argument.starts_with(['"', '$']));
+            .take_while(|argument| !argument.starts_with(['"', '$']))
+            .filter(|argument| !argument.starts_with("target: "));
         let mut names_event = false;
         for argument in fields {
             let name = field(argument).unwrap_or_else(|| panic!("no field: {argument} in {call}"));
