@@ -52,8 +52,22 @@ class AuthClient {
   /// A refresh token of which it is not known whether the server has taken it.
   String? _doubtful;
 
+  /// The refresh that is under way: whoever needs one waits for it, and shares what comes of it.
+  Future<String>? _refreshing;
+
+  /// No refresh is tried before, since the last one failed.
+  num _notBefore = double.negativeInfinity;
+
+  /// Tokens that the storage would not take, and the refresh token there that they replace: it is consumed all the same.
+  ({Tokens tokens, String replaced})? _unsaved;
+
   /// How often a refresh is repeated within the client's retry window.
   static const _retries = 2;
+
+  /// Seconds after a refresh that failed in which none is tried, where the server names no time: while the access token is
+  /// still good, and when it is not.
+  static const _pauseWhileGood = 30;
+  static const _pause = 1;
   static const _unreachable = 'the server can not be reached';
 
   static num _now() => DateTime.now().millisecondsSinceEpoch / 1000;
@@ -75,6 +89,7 @@ class AuthClient {
         }
         final tokens = _tokensOf(answer);
         if (tokens == null) throw _failedSignIn(answer);
+        _unsaved = null;
         await _storage.save(tokens);
         _doubtful = null;
       });
@@ -85,14 +100,19 @@ class AuthClient {
   ///
   /// Throws [SignedOut], [Unavailable] or [RequestRefused].
   Future<String> accessToken({String? refused}) async {
-    final tokens = await _storage.load();
-    if (tokens != null && !_isDue(tokens, refused)) return tokens.accessToken;
-    return _lock.exclusively(() async {
-      // Somebody else may have refreshed meanwhile.
-      final current = await _storage.load();
-      if (current == null) throw const SignedOut('nobody is signed in');
-      return _isDue(current, refused) ? _refresh(current, refused) : current.accessToken;
-    });
+    final tokens = await _load();
+    if (tokens != null && _unsaved == null && !_isDue(tokens, refused)) return tokens.accessToken;
+    try {
+      return await (_refreshing ??= _refreshIfDue(refused).whenComplete(() {
+        _refreshing = null;
+      }));
+    } on AuthError {
+      rethrow;
+    } on Exception {
+      // The storage or the lock is out of order.
+      if (tokens != null && _isGood(tokens, refused)) return tokens.accessToken;
+      rethrow;
+    }
   }
 
   /// Ends the session: the refresh token is revoked (RFC 7009) and the tokens are forgotten, whatever happens.
@@ -100,7 +120,8 @@ class AuthClient {
   /// Throws [Unavailable] where the server could not be told; the session lives on there until it expires.
   Future<void> signOut() async {
     final tokens = await _lock.exclusively(() async {
-      final current = await _storage.load();
+      final current = await _load();
+      _unsaved = null;
       await _storage.save(null);
       _doubtful = null;
       return current;
@@ -115,11 +136,50 @@ class AuthClient {
     if (answer.status != 200) throw Unavailable('the server did not revoke the session', answer.retryAfter);
   }
 
+  Future<String> _refreshIfDue(String? refused) => _lock.exclusively(() async {
+        // Somebody else may have refreshed meanwhile.
+        final tokens = await _load();
+        if (tokens == null) throw const SignedOut('nobody is signed in');
+        final unsaved = _unsaved;
+        if (unsaved != null) await _keep(unsaved.tokens, replaced: unsaved.replaced);
+        if (!_isDue(tokens, refused)) return tokens.accessToken;
+        final left = _notBefore - _clock();
+        if (left > 0) throw Unavailable('the last refresh has failed', Duration(seconds: left.ceil()));
+        return _refresh(tokens, refused);
+      });
+
+  /// The tokens of the storage, unless they are those that it was to have replaced.
+  Future<Tokens?> _load() async {
+    final unsaved = _unsaved;
+    if (unsaved == null) return _storage.load();
+    try {
+      final stored = await _storage.load();
+      if (stored?.refreshToken == unsaved.replaced) return unsaved.tokens;
+      // Somebody else has signed in or out.
+      _unsaved = null;
+      return stored;
+    } on Exception {
+      return unsaved.tokens;
+    }
+  }
+
+  /// Stores tokens; where the storage fails, they are kept here until it takes them.
+  Future<void> _keep(Tokens tokens, {required String replaced}) async {
+    _unsaved = (tokens: tokens, replaced: replaced);
+    try {
+      await _storage.save(tokens);
+      _unsaved = null;
+    } on Exception {
+      // Tried again the next time.
+    }
+  }
+
+  bool _isGood(Tokens tokens, String? refused) => tokens.accessToken != refused && tokens.expiresAt > _clock();
+
   bool _isDue(Tokens tokens, String? refused) {
-    if (refused != null && tokens.accessToken == refused) return true;
-    final left = tokens.expiresAt - _clock();
-    if (tokens.refreshToken == _doubtful) return left <= 0;
-    return left <= min(refreshBefore.inSeconds, tokens.lifetime / 2);
+    if (!_isGood(tokens, refused)) return true;
+    if (tokens.refreshToken == _doubtful || _clock() < _notBefore) return false;
+    return tokens.expiresAt - _clock() <= min(refreshBefore.inSeconds, tokens.lifetime / 2);
   }
 
   Future<String> _refresh(Tokens tokens, String? refused) async {
@@ -131,13 +191,13 @@ class AuthClient {
     }
     final successor = _tokensOf(answer);
     if (successor != null) {
-      await _storage.save(successor);
-      _doubtful = null;
+      // What is in the storage is followed by several where it has failed before.
+      await _keep(successor, replaced: _unsaved?.replaced ?? tokens.refreshToken);
       return successor.accessToken;
     }
     if (answer.isInvalidGrant) {
+      _unsaved = null;
       await _storage.save(null);
-      _doubtful = null;
       throw const SignedOut('the session has ended');
     }
     final isFinal = answer.status >= 400 && answer.status < 500 && answer.status != 429 && answer.error.isNotEmpty;
@@ -148,9 +208,12 @@ class AuthClient {
     );
   }
 
-  /// A refresh that fails fails nobody whose access token is still good.
+  /// A refresh that fails fails nobody whose access token is still good, and is not tried again at once.
   String _lastResort(Tokens tokens, String? refused, AuthError fault) {
-    if (tokens.accessToken != refused && tokens.expiresAt > _clock()) return tokens.accessToken;
+    final isGood = _isGood(tokens, refused);
+    final named = switch (fault) { Unavailable(:final retryAfter?) => retryAfter.inSeconds, _ => 0 };
+    _notBefore = _clock() + max(named, isGood ? _pauseWhileGood : _pause);
+    if (isGood) return tokens.accessToken;
     throw fault;
   }
 
@@ -158,20 +221,19 @@ class AuthClient {
   Future<Answer> _present(String refreshToken) async {
     final begun = _clock();
     for (var left = retryWindow > Duration.zero ? _retries : 0;; left -= 1) {
+      // Until something is known: a window that is closed in the middle knows nothing.
+      _doubtful = refreshToken;
       Answer? answer;
       NoAnswer? lost;
       try {
         answer = await _post('/oauth/token', {'grant_type': 'refresh_token', 'refresh_token': refreshToken});
-        if (answer.isOfThisServer) return answer;
       } on NoAnswer catch (fault) {
-        if (!fault.wasSent) rethrow;
         lost = fault;
       }
-      _doubtful = refreshToken;
-      if (left == 0 || _clock() - begun >= retryWindow.inSeconds) {
-        if (answer != null) return answer;
-        throw lost!;
-      }
+      if (answer != null && answer.isOfThisServer || lost != null && !lost.wasSent) _doubtful = null;
+      final isOver = _doubtful == null || left == 0 || _clock() - begun >= retryWindow.inSeconds;
+      if (isOver && answer != null) return answer;
+      if (isOver) throw lost!;
     }
   }
 
@@ -183,7 +245,8 @@ class AuthClient {
             'refresh_token': final String refreshToken,
             'expires_in': final num lifetime,
           }
-        ) =>
+        )
+            when lifetime > 0 && lifetime.isFinite =>
           Tokens(
             accessToken: accessToken,
             refreshToken: refreshToken,

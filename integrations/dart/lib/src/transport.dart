@@ -1,3 +1,4 @@
+import 'dart:async';
 import 'dart:convert';
 
 import 'package:dio/dio.dart';
@@ -14,13 +15,15 @@ class Answer {
     } on FormatException {
       body = null;
     }
-    final seconds = int.tryParse(retryAfter ?? '');
+    final seconds = _seconds.hasMatch(retryAfter ?? '') ? int.parse(retryAfter!) : null;
     return Answer(
       status,
       body is Map<String, Object?> ? body : const {},
       seconds == null ? null : Duration(seconds: seconds),
     );
   }
+
+  static final _seconds = RegExp(r'^[0-9]{1,9}$');
 
   final int status;
   final Map<String, Object?> body;
@@ -59,17 +62,28 @@ abstract interface class Transport {
 
 /// Sends forms by a `Dio` of its own: one with an interceptor of ours would wait for itself.
 class DioTransport implements Transport {
-  DioTransport([Dio? dio]) : _dio = dio ?? Dio();
+  /// A `Dio` that is given should have a `connectTimeout`; without one it is only known that [limit] has passed.
+  DioTransport([Dio? dio]) : _dio = dio ?? Dio(BaseOptions(connectTimeout: _patience));
+
+  /// How long a request may take in all, however slowly its answer drips.
+  static const limit = Duration(seconds: 20);
+
+  static const _patience = Duration(seconds: 10);
+
+  /// A browser doesn't say whether a request that has failed was sent.
+  static const _isBrowser = !bool.fromEnvironment('dart.library.io');
 
   final Dio _dio;
-  static const _patience = Duration(seconds: 10);
 
   @override
   Future<Answer> post(Uri url, {required Map<String, String> headers, required Map<String, String> form}) async {
+    final cancel = CancelToken();
+    final stop = Timer(limit, cancel.cancel);
     try {
       final answer = await _dio.postUri<String>(
         url,
         data: form,
+        cancelToken: cancel,
         options: Options(
           headers: headers,
           contentType: Headers.formUrlEncodedContentType,
@@ -80,13 +94,15 @@ class DioTransport implements Transport {
           receiveTimeout: _patience,
         ),
       );
-      return Answer.read(answer.statusCode ?? 0, answer.data ?? '', answer.headers.value('retry-after'));
+      return Answer.read(answer.statusCode ?? 0, answer.data ?? '', answer.headers['retry-after']?.firstOrNull);
     } on DioException catch (fault) {
-      final wasSent = switch (fault.type) {
+      final wasConnected = switch (fault.type) {
         DioExceptionType.connectionError || DioExceptionType.connectionTimeout => false,
         _ => true,
       };
-      throw NoAnswer(wasSent: wasSent);
+      throw NoAnswer(wasSent: wasConnected || _isBrowser);
+    } finally {
+      stop.cancel();
     }
   }
 }
