@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import httpx
 import prometheus_client
+from fastapi import FastAPI, Response
+
 from codelab_auth import (
     HybridAuthMiddleware,
     Identity,
@@ -13,10 +15,13 @@ from codelab_auth import (
     PrometheusMetrics,
     TokenVerifier,
 )
-from fastapi import FastAPI, Response
 
 #: The header of the shared key.
 INTERNAL = "X-Internal-Auth"
+#: How long one service waits for another, in seconds: longer than any machine is busy.
+PATIENCE = 60.0
+#: Connections are not kept: a neighbour that is exchanged closes them when it likes.
+NO_KEEPING = httpx.Limits(max_keepalive_connections=0)
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,3 @@ def credentials(identity: Identity, settings: Settings, authorization: str | Non
     if identity.client_id is not None and authorization is not None:
         return {"Authorization": authorization}
     return {INTERNAL: settings.internal_key}
-
-
-def neighbour(url: str) -> httpx.AsyncClient:
-    """Another service. Connections are not kept: a neighbour that is exchanged closes them when it likes."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.AsyncClient(base_url=url, limits=limits, timeout=10)

@@ -3,11 +3,13 @@
 import contextlib
 from typing import Annotated, Any
 
-from codelab_auth import Identity
-from codelab_auth.fastapi import current_user
+import httpx
 from fastapi import Depends, FastAPI, Header, Response, WebSocket, WebSocketDisconnect
 
-from .common import Settings, credentials, guard, neighbour
+from codelab_auth import Identity
+from codelab_auth.fastapi import current_user
+
+from .common import NO_KEEPING, PATIENCE, Settings, credentials, guard
 
 settings = Settings.of_environment()
 app = FastAPI(title="Gateway")
@@ -16,10 +18,11 @@ guard(app, settings)
 User = Annotated[Identity, Depends(current_user)]
 Authorization = Annotated[str | None, Header()]
 
+runtime = httpx.AsyncClient(base_url=settings.runtime_url, limits=NO_KEEPING, timeout=PATIENCE)
+
 
 async def _to_runtime(method: str, path: str, shown: dict[str, str], body: Any = None) -> Response:
-    async with neighbour(settings.runtime_url) as runtime:
-        answer = await runtime.request(method, path, headers=shown, json=body)
+    answer = await runtime.request(method, path, headers=shown, json=body)
     return Response(answer.content, answer.status_code, media_type=answer.headers.get("content-type"))
 
 

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from codelab_auth import Identity
-from codelab_auth.fastapi import current_user, require_scopes
 from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection
+
+from codelab_auth import Identity
+from codelab_auth.fastapi import current_user, require_scopes
 
 from .common import Settings, guard
 

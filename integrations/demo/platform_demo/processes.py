@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +20,9 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 ROOT = HERE.parents[1]
 ISSUER = "https://auth.codelab.local"
 INTERNAL_KEY = "the-key-that-everybody-has"
-ADMIN_PASSWORD = "Pencil-and-Paper-9"  # noqa: S105 - of a database that is thrown away
+ADMIN_PASSWORD = "Pencil-and-Paper-9"
+#: How long anything may take that is over in a second on a machine with nothing else to do, in seconds.
+PATIENCE = 90
 MODULES = {"gateway": "gateway", "runtime": "runtime", "llm": "llm_proxy"}
 
 
@@ -45,11 +48,12 @@ class Platform:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in [*self._running.values(), *([self._auth] if self._auth else [])]:
-            process.terminate()
-            process.wait(30)
-        for listening in self._sockets.values():
-            listening.close()
+        with contextlib.ExitStack() as ends:
+            for listening in self._sockets.values():
+                ends.callback(listening.close)
+            ends.callback(self.stop_auth)
+            for process in self._running.values():
+                ends.callback(_end, process)
 
     def url(self, name: str) -> str:
         """Where a service is."""
@@ -68,45 +72,65 @@ class Platform:
                 break
         self._wait_for(f"{self.url('auth')}/ready", self._auth)
 
+    def stop_auth(self) -> None:
+        """Stops the auth service; it can be started again, with all that it knows."""
+        if self._auth is not None:
+            _end(self._auth)
+            self._auth = None
+
     def auth(self, *arguments: str, stdin: str | None = None) -> None:
         """A command of the auth service."""
         environment = self._auth_environment()
         command = [str(auth_binary()), *arguments]
-        subprocess.run(command, env=environment, cwd=self._folder, input=stdin, text=True, check=True, capture_output=True)
+        subprocess.run(
+            command, env=environment, cwd=self._folder, input=stdin, text=True, check=True, stdout=subprocess.DEVNULL
+        )
 
     def migrate(self, *arguments: str) -> None:
         """Changes the Runtime's schema: `upgrade REVISION` or `downgrade REVISION`."""
-        environment = {**os.environ, "DATABASE_URL": self._database()}
+        environment = {**os.environ, "DATABASE_URL": f"sqlite:///{self._database}"}
         command = [sys.executable, "-m", "alembic", "-c", str(HERE / "alembic.ini"), *arguments]
-        subprocess.run(command, env=environment, check=True, capture_output=True)
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+    def owners(self) -> dict[str, str | None]:
+        """Every session that the Runtime has, and whose it is; before there are owners, nobody's."""
+        with contextlib.closing(sqlite3.connect(self._database, timeout=PATIENCE)) as database:
+            database.row_factory = sqlite3.Row
+            rows = [dict(row) for row in database.execute("SELECT * FROM sessions")]
+        return {row["id"]: row.get("user_id") for row in rows}
 
     def deploy(self, name: str, **switches: str) -> None:
         """Puts a service with these switches in the place of the one that runs."""
         descriptor = self._sockets[name].fileno()
         command = [sys.executable, "-m", "platform_demo.serve", MODULES[name], str(descriptor)]
-        environment = {**os.environ, **self._environment(), **switches, "PYTHONPATH": str(HERE)}
+        path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, **self._environment(), **switches, "PYTHONPATH": path}
         process = subprocess.Popen(command, env=environment, pass_fds=[descriptor], cwd=self._folder)
         before, self._running[name] = self._running.get(name), process
         # Both answer for a moment: which it was the answer says.
         self._wait_for(f"{self.url(name)}/health", process, pid=process.pid)
         if before is not None:
-            before.terminate()
-            before.wait(30)
+            _end(before)
 
-    def _wait_for(self, url: str, process: subprocess.Popen[str] | subprocess.Popen[bytes], pid: int | None = None) -> None:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            if process.poll() is not None:
-                sys.exit(f"the service for {url} ended with {process.returncode}")
-            with contextlib.suppress(httpx.TransportError):
-                answer = httpx.get(url)
-                if answer.status_code == 200 and pid in (None, answer.json().get("pid")):
-                    return
-            time.sleep(0.02)
+    def _wait_for(
+        self, url: str, process: subprocess.Popen[str] | subprocess.Popen[bytes], pid: int | None = None
+    ) -> None:
+        until = time.monotonic() + PATIENCE
+        # No connection is kept: it would go on to the process that is to stop.
+        with httpx.Client(limits=httpx.Limits(max_keepalive_connections=0)) as http:
+            while time.monotonic() < until:
+                if process.poll() is not None:
+                    sys.exit(f"the service for {url} ended with {process.returncode}")
+                with contextlib.suppress(httpx.TransportError):
+                    answer = http.get(url)
+                    if answer.status_code == 200 and pid in (None, answer.json().get("pid")):
+                        return
+                time.sleep(0.05)
         sys.exit(f"nobody answers at {url}")
 
-    def _database(self) -> str:
-        return f"sqlite:///{self._folder / 'runtime.db'}"
+    @property
+    def _database(self) -> pathlib.Path:
+        return self._folder / "runtime.db"
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -115,7 +139,7 @@ class Platform:
             "JWT_ISSUER": ISSUER,
             "RUNTIME_URL": self.url("runtime"),
             "LLM_URL": self.url("llm"),
-            "DATABASE_URL": self._database(),
+            "DATABASE_URL": f"sqlite:///{self._database}",
         }
 
     def _auth_environment(self) -> dict[str, str]:
@@ -137,3 +161,14 @@ class Platform:
         listening.bind(("127.0.0.1", port))
         listening.listen(128)
         return listening
+
+
+def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """Lets a process finish what it is at; one that does not end is ended, and that is a fault."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        sys.exit(f"a service did not stop within {PATIENCE} s: {process.args}")

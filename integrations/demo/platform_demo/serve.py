@@ -1,6 +1,7 @@
 """Serves one of the services on a socket that is given to it, and stops without cutting anybody off."""
 
 import asyncio
+import logging
 import socket
 import sys
 import time
@@ -8,7 +9,7 @@ import time
 import uvicorn
 
 #: How long a stop waits for those who are being served, in seconds.
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 class Server(uvicorn.Server):
@@ -26,9 +27,15 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def is_true(record: logging.LogRecord) -> bool:
+    """uvicorn says of each WebSocket that is answered 401 that it was not answered."""
+    return "without completing handshake" not in record.getMessage()
+
+
 def main(module: str, descriptor: str) -> None:
     """Serves the application of a module of this package."""
     config = uvicorn.Config(f"platform_demo.{module}:app", log_level="error", ws="websockets-sansio")
+    logging.getLogger("uvicorn.error").addFilter(is_true)
     Server(config).run([socket.socket(fileno=int(descriptor))])
 
 

@@ -1,4 +1,4 @@
-"""Starts the platform as it is in the middle of the migration, on the ports it has in the field, and says how to use it."""
+"""Starts the platform as it is in the middle of the migration, on the ports of the field, and says how to use it."""
 
 import pathlib
 import signal

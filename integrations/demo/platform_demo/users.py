@@ -1,12 +1,15 @@
 """Those who use the platform while it is being changed, and what they hold against it."""
 
 import asyncio
+import base64
 import itertools
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import httpx
 import websockets
+
 from codelab_auth import AuthClient
 
 from .common import INTERNAL
@@ -14,6 +17,11 @@ from .processes import ADMIN_PASSWORD, INTERNAL_KEY, Platform
 
 #: Does one thing, and raises where it did not work.
 Deed = Callable[[httpx.AsyncClient], Awaitable[None]]
+
+#: How long one deed may take, in seconds: what hangs is a failure too.
+PATIENCE = 90.0
+#: Whoever shows the shared key.
+SYSTEM = "system"
 
 
 class Users:
@@ -49,10 +57,10 @@ class Users:
 
     async def _repeat(self, name: str, deed: Deed) -> None:
         limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(limits=limits, timeout=20) as http:
+        async with httpx.AsyncClient(limits=limits, timeout=PATIENCE) as http:
             while True:
                 # What has been begun is not given up in the middle.
-                work = asyncio.ensure_future(deed(http))
+                work = asyncio.ensure_future(asyncio.wait_for(deed(http), PATIENCE))
                 try:
                     await asyncio.shield(work)
                 except asyncio.CancelledError:
@@ -66,24 +74,37 @@ class Users:
 
 def ide_of_old(platform: Platform) -> Deed:
     """An IDE that knows the shared key and no users."""
-    return _ide(platform, lambda: _returned({INTERNAL: INTERNAL_KEY}), expected_user="system")
+
+    async def shown() -> dict[str, str]:
+        return {INTERNAL: INTERNAL_KEY}
+
+    return _ide(platform, shown, {SYSTEM})
 
 
-def ide_of_new(platform: Platform, client: AuthClient, *, with_key: bool) -> Deed:
-    """An IDE whose user signs in. While there may be a way back it shows the key as well."""
+def ide_of_new(platform: Platform, client: AuthClient, user: str, *, with_key: bool) -> Deed:
+    """An IDE whose user signs in. While there may be a way back it shows the key as well, and then is the system."""
 
     async def shown() -> dict[str, str]:
         bearer = {"Authorization": f"Bearer {await client.access_token()}"}
         return {**bearer, INTERNAL: INTERNAL_KEY} if with_key else bearer
 
-    return _ide(platform, shown)
+    return _ide(platform, shown, {user, SYSTEM} if with_key else {user})
 
 
-async def signed_in(platform: Platform, client_id: str = "codelab-flutter-app", scope: str | None = None) -> AuthClient:
+async def signed_in(
+    platform: Platform, name: str = "admin", password: str = ADMIN_PASSWORD, client_id: str = "codelab-flutter-app"
+) -> AuthClient:
     """A client whose user has signed in."""
-    client = AuthClient(platform.url("auth"), client_id)
-    await client.sign_in("admin", ADMIN_PASSWORD, scope)
+    client = AuthClient(platform.url("auth"), client_id, timeout=PATIENCE)
+    await client.sign_in(name, password)
     return client
+
+
+def subject(access_token: str) -> str:
+    """Whom a token is for, as its bearer may read it."""
+    payload = access_token.split(".")[1]
+    claims: dict[str, str] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims["sub"]
 
 
 def agent(platform: Platform, client: AuthClient) -> Deed:
@@ -97,26 +118,39 @@ def agent(platform: Platform, client: AuthClient) -> Deed:
     return deed
 
 
-def _ide(platform: Platform, shown: Callable[[], Awaitable[dict[str, str]]], expected_user: str | None = None) -> Deed:
+def _ide(platform: Platform, shown: Callable[[], Awaitable[dict[str, str]]], users: set[str]) -> Deed:
+    """Begins a session, asks something in it, and talks; `users` are those for whom it may be taken."""
     numbers = itertools.count()
 
     async def deed(http: httpx.AsyncClient) -> None:
         headers = await shown()
-        base = platform.url("gateway")
         title = f"session {next(numbers)}"
-        begun = _check(await http.post(f"{base}/api/sessions", headers=headers, json={"title": title}))
-        asked = f"{base}/api/sessions/{begun['id']}/ask"
-        answer = _check(await http.post(asked, headers=headers, json={"text": title}))
-        if answer["text"] != f"echo: {title}":
-            raise AssertionError(f"an answer to something else: {answer}")
-        talk = f"{base.replace('http', 'ws', 1)}/api/talk"
-        async with websockets.connect(talk, additional_headers=headers, proxy=None) as socket:
+        # A session begun by the key, just before the Gateway took tokens, is not the user's: then another is begun.
+        while not await _has_asked(http, platform.url("gateway"), headers, title, users):
+            pass
+        talk = f"{platform.url('gateway').replace('http', 'ws', 1)}/api/talk"
+        async with websockets.connect(talk, additional_headers=headers, proxy=None, open_timeout=PATIENCE) as socket:
             await socket.send("hello")
-            heard = await socket.recv()
-        if expected_user is not None and f'"{expected_user}"' not in str(heard):
-            raise AssertionError(f"taken for somebody else: {heard!r}")
+            _check_user(json.loads(await socket.recv())["user"], users)
 
     return deed
+
+
+async def _has_asked(http: httpx.AsyncClient, base: str, headers: dict[str, str], title: str, users: set[str]) -> bool:
+    begun = _check(await http.post(f"{base}/api/sessions", headers=headers, json={"title": title}))
+    owner = begun.get("user_id", SYSTEM)
+    _check_user(owner, users)
+    answer = await http.post(f"{base}/api/sessions/{begun['id']}/ask", headers=headers, json={"text": title})
+    if answer.status_code == 404 and owner == SYSTEM and users != {SYSTEM}:
+        return False
+    if _check(answer)["text"] != f"echo: {title}":
+        raise AssertionError(f"an answer to something else: {answer.text}")
+    return True
+
+
+def _check_user(user: str, expected: set[str]) -> None:
+    if user not in expected:
+        raise AssertionError(f"taken for {user}, who is none of {expected}")
 
 
 def _check(answer: httpx.Response) -> dict[str, str]:
@@ -124,7 +158,3 @@ def _check(answer: httpx.Response) -> dict[str, str]:
         raise AssertionError(f"status {answer.status_code}: {answer.text[:200]}")
     body: dict[str, str] = answer.json()
     return body
-
-
-async def _returned(value: dict[str, str]) -> dict[str, str]:
-    return value
