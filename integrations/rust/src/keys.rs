@@ -95,7 +95,7 @@ struct State {
     attempted_at: Option<Duration>,
     /// When an unknown key last caused a request: those that age causes don't count.
     asked_for_unknown_at: Option<Duration>,
-    /// Ends when the request that is under way does.
+    /// Ends when the last request did: by its answer, by a panic, or with the runtime that it was to be made on.
     fetching: Option<watch::Receiver<()>>,
 }
 
@@ -146,7 +146,7 @@ impl KeySetCache {
         let now = (self.0.clock)();
         let limits = &self.0.limits;
         if !state.is_usable(now, limits) {
-            let may_ask = state.fetching.is_some() || is_past(state.attempted_at, now, RETRY_INTERVAL);
+            let may_ask = state.under_way().is_some() || is_past(state.attempted_at, now, RETRY_INTERVAL);
             return if may_ask {
                 Looked::Wait(self.begin(&mut state))
             } else {
@@ -160,11 +160,14 @@ impl KeySetCache {
             }
             return Looked::Found(key);
         }
-        if state.fetching.is_none() && is_past(state.asked_for_unknown_at, now, limits.refetch_interval) {
+        if let Some(request) = state.under_way() {
+            return Looked::Wait(request);
+        }
+        if is_past(state.asked_for_unknown_at, now, limits.refetch_interval) {
             state.asked_for_unknown_at = Some(now);
             return Looked::Wait(self.begin(&mut state));
         }
-        state.fetching.clone().map_or(Looked::Unknown, Looked::Wait)
+        Looked::Unknown
     }
 
     /// Looks once the request has ended.
@@ -182,8 +185,8 @@ impl KeySetCache {
 
     /// The request that is under way, or a new one, which goes on whoever hangs up.
     fn begin(&self, state: &mut State) -> watch::Receiver<()> {
-        if let Some(request) = &state.fetching {
-            return request.clone();
+        if let Some(request) = state.under_way() {
+            return request;
         }
         let (over, request) = watch::channel(());
         state.fetching = Some(request.clone());
@@ -207,16 +210,15 @@ impl fmt::Debug for KeySetCache {
 
 impl Cache {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing is left half done under the lock, whatever panics.
+        // Whatever panics under the lock, what it leaves behind is sound: a request that came to nothing has ended.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fetch(&self) {
         let fetched = self.source.fetch().and_then(|document| parse(&document));
-        let mut state = self.state();
-        state.fetching = None;
         match fetched {
             Ok(keys) => {
+                let mut state = self.state();
                 state.keys = keys;
                 state.fetched_at = Some((self.clock)());
             }
@@ -226,6 +228,12 @@ impl Cache {
 }
 
 impl State {
+    /// The request that is under way; one whose sender is gone has ended, however that was.
+    fn under_way(&self) -> Option<watch::Receiver<()>> {
+        let request = self.fetching.clone()?;
+        request.has_changed().is_ok().then_some(request)
+    }
+
     fn is_usable(&self, now: Duration, limits: &KeySetLimits) -> bool {
         let longest = limits.max_staleness.max(limits.lifetime);
         self.fetched_at.is_some() && !is_past(self.fetched_at, now, longest)

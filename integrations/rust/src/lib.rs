@@ -2,13 +2,14 @@
 //! or keeps a token.
 //!
 //! [`TokenVerifier`] judges a token by the published keys that [`KeySetCache`] keeps. Over actix-web, [`Identity`] is an
-//! extractor and [`actix::RequireToken`] a middleware; over tower (axum, tonic, hyper) there is [`tower::RequireToken`].
+//! extractor and [`actix::RequireToken`] a middleware; over tower (axum, hyper) there is [`tower::RequireToken`].
 //! The rules are those of `integrations/contracts`, which the packages for other languages follow too.
 
 #[cfg(feature = "actix")]
 pub mod actix;
 mod denial;
 mod keys;
+mod object;
 #[cfg(feature = "tower")]
 pub mod tower;
 mod verifier;

@@ -1,5 +1,9 @@
-//! For tower, and so for axum, tonic and hyper: a layer that lets nobody on without a good token. Handlers find whose it
-//! is among the request's extensions.
+//! For tower, and so for axum and hyper: a layer that lets nobody on without a good token. Handlers find whose it is among
+//! the request's extensions.
+//!
+//! The body of the service's answers has to be one that is made from a `String`, as those of axum and `http-body-util` are.
+//! That of tonic is not, and what a client of gRPC is to be told is no answer of HTTP either: in an interceptor of tonic's
+//! call [`TokenVerifier::authenticate`].
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -10,6 +10,7 @@ use josekit::jws::JwsVerifier as _;
 use serde_json::{Map, Value};
 
 use crate::keys::{KeySetCache, KeysUnavailable};
+use crate::object;
 
 /// The one algorithm that is accepted, whatever a header says (RFC 8725 section 3.1).
 const ALGORITHM: &str = "RS256";
@@ -191,15 +192,24 @@ impl TokenVerifier {
     }
 
     fn identify(&self, claims: Map<String, Value>) -> Verdict {
+        // What ends a text for other programs must not be in the middle of one.
+        let whole = |value: &Value| {
+            value
+                .as_str()
+                .filter(|text| !text.contains('\0'))
+                .map(str::to_owned)
+        };
         let name = |name| {
-            text(&claims, name)
+            claims
+                .get(name)
+                .and_then(whole)
                 .filter(|name| !name.is_empty())
                 .ok_or(Refusal::Claims)
         };
-        let (user_id, client_id) = (name("sub")?.to_owned(), name("client_id")?.to_owned());
+        let (user_id, client_id) = (name("sub")?, name("client_id")?);
         let scope = match claims.get("scope") {
             None => String::new(),
-            Some(scope) => scope.as_str().ok_or(Refusal::Claims)?.to_owned(),
+            Some(scope) => whole(scope).ok_or(Refusal::Claims)?,
         };
         let expires_at = number(&claims, "exp")?.ok_or(Refusal::Claims)?;
         let begins_at = number(&claims, "nbf")?;
@@ -275,7 +285,7 @@ fn decoded(part: &str) -> Result<Vec<u8>, Refusal> {
 }
 
 fn object(part: &str) -> Result<Map<String, Value>, Refusal> {
-    serde_json::from_slice(&decoded(part)?).map_err(|_| Refusal::Malformed)
+    object::parse(&decoded(part)?).map_err(|_| Refusal::Malformed)
 }
 
 fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a str> {

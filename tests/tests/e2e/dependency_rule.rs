@@ -165,6 +165,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
             "josekit",
             "rustls",
             "rustls-native-certs",
+            "serde",
             "serde_json",
             "thiserror",
             "tokio",

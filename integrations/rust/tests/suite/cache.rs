@@ -1,13 +1,18 @@
 //! The key set is asked for rarely, once at a time, and kept while nobody answers.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use codelab_auth_resource::{
     FetchError, FetchKeySet, KeySetCache, KeySetLimits, KeysUnavailable, Policy, Refusal, TokenVerifier,
 };
 use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::vectors::{document, token};
 
@@ -18,6 +23,7 @@ struct World {
     asked: Arc<AtomicUsize>,
     now: Arc<AtomicU64>,
     gate: Arc<(Mutex<bool>, Condvar)>,
+    is_broken: Arc<AtomicBool>,
 }
 
 impl FetchKeySet for World {
@@ -28,6 +34,10 @@ impl FetchKeySet for World {
             opened
                 .wait_while(is_closed.lock().unwrap(), |is_closed| *is_closed)
                 .unwrap(),
+        );
+        assert!(
+            !self.is_broken.swap(false, Ordering::SeqCst),
+            "the source panics once"
         );
         let answer = self.answer.lock().unwrap().clone();
         answer
@@ -201,6 +211,61 @@ async fn without_any_key_a_second_passes_between_two_requests() {
     world.publish(&["first"]);
     world.pass(1_000);
     assert!(accepts(&verifier, FIRST).await);
+}
+
+#[tokio::test]
+async fn a_source_that_panics_is_asked_again() {
+    let (world, verifier) = World::with(&["first"]);
+    world.is_broken.store(true, Ordering::SeqCst);
+    assert_eq!(verifier.verify(token(FIRST)).await.unwrap_err(), KeysUnavailable);
+    world.pass(1_000);
+    assert!(accepts(&verifier, FIRST).await);
+    world.is_broken.store(true, Ordering::SeqCst);
+    assert!(!accepts(&verifier, SECOND).await);
+    world.publish(&["second"]);
+    world.pass(30_000);
+    assert!(accepts(&verifier, SECOND).await);
+    assert_eq!(world.asked(), 4);
+}
+
+#[test]
+fn a_request_that_ends_with_its_runtime_is_waited_for_by_nobody() {
+    let (world, verifier) = World::with(&["first"]);
+    let (open, gate) = mpsc::channel::<()>();
+    let first = runtime();
+    first.block_on(async {
+        // The only thread for what blocks: the request has to wait for it.
+        tokio::task::spawn_blocking(move || gate.recv());
+        let mut judging = pin!(verifier.verify(token(FIRST)));
+        poll_fn(|context| Poll::Ready(judging.as_mut().poll(context).is_pending())).await
+    });
+    first.shutdown_background();
+    drop(open);
+    let second = runtime();
+    while second.block_on(verifier.verify(token(FIRST))).is_err() {
+        world.pass(1_000);
+    }
+    assert_eq!(world.asked(), 1);
+}
+
+#[test]
+fn a_request_that_no_runtime_can_make_is_waited_for_by_nobody() {
+    let (world, verifier) = World::with(&["first"]);
+    let outside = catch_unwind(AssertUnwindSafe(|| {
+        let mut judging = pin!(verifier.verify(token(FIRST)));
+        judging
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }));
+    assert!(outside.is_err());
+    world.pass(1_000);
+    assert!(runtime().block_on(accepts(&verifier, FIRST)));
+}
+
+fn runtime() -> Runtime {
+    let mut builder = Builder::new_current_thread();
+    builder.max_blocking_threads(1).build().unwrap()
 }
 
 #[tokio::test]
