@@ -79,11 +79,6 @@ impl<'de> Visitor<'de> for Reader {
 
 #[cfg(test)]
 mod tests {
-    #![expect(
-        clippy::unwrap_used,
-        reason = "a test that finds what it did not expect stops there"
-    )]
-
     use super::*;
 
     #[test]

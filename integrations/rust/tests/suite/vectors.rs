@@ -3,7 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use codelab_auth_resource::{FetchError, FetchKeySet, KeySetCache, KeySetLimits, Policy, TokenVerifier};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use codelab_auth_resource::{
+    FetchError, FetchKeySet, KeySetCache, KeySetLimits, Policy, Refusal, TokenVerifier,
+};
+use josekit::jws::{JwsSigner as _, RS256};
 use serde_json::{Value, json};
 
 /// A key set that never changes.
@@ -74,4 +79,57 @@ async fn a_good_token_says_how_long_it_goes_on() {
     assert_eq!(verifier_after(2_000.0).time_left(&identity), Duration::ZERO);
     assert!(identity.has_scopes(&["api:read", "api:write"]));
     assert!(!identity.has_scopes(&["api"]));
+}
+
+#[tokio::test]
+async fn what_can_be_read_in_two_ways_is_refused_though_it_is_signed() {
+    const HEADER: &str = r#"{"alg":"RS256","kid":"first","typ":"at+jwt"}"#;
+    let claims = claims();
+    let twice = claims.replacen('{', r#"{"type":"refresh","#, 1);
+    let cases = [
+        (HEADER, claims.clone(), None),
+        (HEADER, twice, Some(Refusal::Malformed)),
+        (
+            r#"{"alg":"none","alg":"RS256","kid":"first","typ":"at+jwt"}"#,
+            claims.clone(),
+            Some(Refusal::Malformed),
+        ),
+        (HEADER, with(&claims, "sub", "a\0b"), Some(Refusal::Claims)),
+        (HEADER, with(&claims, "client_id", "a\0"), Some(Refusal::Claims)),
+        (HEADER, with(&claims, "scope", "\0"), Some(Refusal::Claims)),
+    ];
+    for (header, claims, refusal) in cases {
+        let verdict = verifier_after(0.0)
+            .verify(&signed(header, &claims))
+            .await
+            .unwrap();
+        assert_eq!(verdict.err(), refusal, "{header} {claims}");
+    }
+}
+
+/// The claims of the contract's first good token, as they stand there.
+fn claims() -> String {
+    let claims = token("an access token is accepted").split('.').nth(1).unwrap();
+    String::from_utf8(URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+}
+
+fn with(claims: &str, name: &str, value: &str) -> String {
+    let mut claims: Value = serde_json::from_str(claims).unwrap();
+    claims[name] = value.into();
+    claims.to_string()
+}
+
+fn signed(header: &str, claims: &str) -> String {
+    let key = include_bytes!("../../../contracts/keys/first.pem");
+    let content = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header),
+        URL_SAFE_NO_PAD.encode(claims)
+    );
+    let signature = RS256
+        .signer_from_pem(key)
+        .unwrap()
+        .sign(content.as_bytes())
+        .unwrap();
+    format!("{content}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
