@@ -1,4 +1,4 @@
-"""Parses the Dart files named on the command line, and fails on what is no Dart: all that can be done without its SDK."""
+"""Parses the Dart files that are named, and fails on what is no Dart: all that can be done without its SDK."""
 
 import pathlib
 import sys
