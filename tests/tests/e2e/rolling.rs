@@ -279,3 +279,25 @@ fn without_a_delay_a_server_that_is_asked_to_stop_does_so_at_once() {
     assert!(printed.contains("\"event_type\":\"stopping\""), "{printed}");
     assert!(!printed.contains("draining"), "{printed}");
 }
+
+#[test]
+fn who_asks_a_server_to_stop_a_second_time_waits_for_nobody() {
+    let installation = Installation::new();
+    let server = installation.start();
+    let process = Pid::from_raw(server.pid().try_into().unwrap()).unwrap();
+    // A request whose body does not come.
+    let mut begun = TcpStream::connect(server.address()).unwrap();
+    let head = "POST /oauth/token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+                Content-Length: 50\r\nExpect: 100-continue\r\n\r\n";
+    begun.write_all(head.as_bytes()).unwrap();
+    // The server has begun with it once it asks for that body.
+    assert!(begun.read(&mut [0; 64]).unwrap() > 0);
+    kill_process(process, Signal::INT).unwrap();
+    let is_stopping = || installation.printed().contains("\"stopping\"").then_some(());
+    within(PATIENCE, is_stopping).unwrap();
+    kill_process(process, Signal::INT).unwrap();
+    assert!(server.ended().unwrap().success());
+    let printed = installation.printed();
+    assert!(printed.contains("what was begun is not finished"), "{printed}");
+    assert!(printed.contains("\"stopped\""), "{printed}");
+}
