@@ -1,6 +1,7 @@
 //! `keys`: what signs tokens, in the key directory.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use auth_domain::audit::AuditEvent;
 use auth_domain::key::KeyState;
@@ -8,6 +9,7 @@ use auth_domain::ports::{Clock as _, Unavailable};
 use auth_domain::time::{Seconds, Timestamp};
 use auth_jwt::{DirectorySettings, ImportAs, KeyDescription, KeyError, KeyStore, Kid, Withdrawn};
 use clap::{Args, Subcommand};
+use rustix::process::geteuid;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
@@ -75,6 +77,9 @@ pub(super) struct ImportArguments {
 /// # Errors
 /// Where it can't be, and why.
 pub(super) async fn run(command: KeysCommand, settings: &Settings) -> Result<Report, Failure> {
+    if !matches!(command, KeysCommand::List) {
+        check_owner(&settings.keys.place)?;
+    }
     match command {
         KeysCommand::List => list(settings),
         KeysCommand::Rotate { immediately, consent } => {
@@ -84,6 +89,32 @@ pub(super) async fn run(command: KeysCommand, settings: &Settings) -> Result<Rep
         KeysCommand::Import(arguments) => import(settings, arguments).await,
         KeysCommand::Sweep => sweep(settings),
     }
+}
+
+/// Files that another user than the folder's makes in it, root above all, the server can't read: it would not start again.
+fn check_owner(place: &KeyPlace) -> Result<(), Failure> {
+    let KeyPlace::Folder(folder) = place else {
+        return Ok(());
+    };
+    match std::fs::metadata(folder) {
+        Ok(found) => check_same_user(folder, found.uid(), geteuid().as_raw()),
+        // There is none yet, or its opening tells what is wrong.
+        Err(_) => Ok(()),
+    }
+}
+
+fn check_same_user(folder: &Path, owner: u32, mine: u32) -> Result<(), Failure> {
+    if owner == mine {
+        return Ok(());
+    }
+    let what = format!(
+        "{} belongs to {}, and this runs as {}: what it makes there, that user could not read",
+        folder.display(),
+        files::user_named(owner),
+        files::user_named(mine)
+    );
+    let advice = "Run it as that user, as root can: `runuser -u USER -- auth-service keys ...`. Nothing has been changed.";
+    Err(Failure::refused(what).advise(advice))
 }
 
 /// Says so where there are no keys yet, so that a question never makes them.
@@ -385,6 +416,19 @@ mod tests {
     use auth_domain::key::KeyTimes;
 
     use super::*;
+
+    #[test]
+    fn nobody_leaves_keys_in_the_folder_of_another_user() {
+        let folder = Path::new("keys");
+        assert!(check_same_user(folder, 4_000_000_001, 4_000_000_001).is_ok());
+        let refused = check_same_user(folder, 4_000_000_001, 4_000_000_002).unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .contains("keys belongs to user 4000000001, and this runs as user 4000000002"),
+            "{refused}"
+        );
+    }
 
     #[test]
     fn a_missing_audit_row_shows_in_the_exit_code_and_does_not_hide_the_key() {
