@@ -2,6 +2,7 @@
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -133,6 +134,11 @@ impl Desk {
             "{printed}{}",
             Ran::from(child.wait_with_output().unwrap()).err
         );
+        // The address is told before it is listened on; a server that can't start never does.
+        let address = base.trim_start_matches("http://");
+        while TcpStream::connect(address).is_err() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
         Server {
             child,
             out,
