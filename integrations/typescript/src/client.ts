@@ -107,8 +107,8 @@ export class AuthClient {
   #refreshing: Promise<string> | undefined;
   /** No refresh is tried before, since the last one failed. */
   #notBefore = -Infinity;
-  /** Tokens that the storage would not take: the refresh token that they replace is consumed all the same. */
-  #unsaved: Tokens | undefined;
+  /** Tokens that the storage would not take, and the refresh token that they replace: it is consumed all the same. */
+  #unsaved: { readonly tokens: Tokens; readonly replaced: string } | undefined;
 
   /** @param baseUrl the server's, such as `https://auth.example.org`; a prefix such as `/auth` is kept */
   constructor(baseUrl: string | URL, options: ClientOptions) {
@@ -137,6 +137,7 @@ export class AuthClient {
       const tokens = this.#tokens(answer);
       if (tokens === undefined) throw failedSignIn(answer);
       this.#unsaved = undefined;
+      this.#notBefore = -Infinity;
       await this.#storage.save(tokens);
     });
   }
@@ -148,7 +149,8 @@ export class AuthClient {
    */
   async accessToken(refused?: string): Promise<string> {
     const tokens = await this.#load();
-    if (tokens !== undefined && !this.#isDue(tokens, refused)) return tokens.accessToken;
+    const isAllSaved = this.#unsaved === undefined;
+    if (tokens !== undefined && isAllSaved && !this.#isDue(tokens, refused)) return tokens.accessToken;
     this.#refreshing ??= this.#refreshIfDue(refused).finally(() => {
       this.#refreshing = undefined;
     });
@@ -195,6 +197,7 @@ export class AuthClient {
       // Another window may have refreshed meanwhile.
       const tokens = await this.#load();
       if (tokens === undefined) throw new SignedOut('nobody is signed in');
+      if (this.#unsaved !== undefined) await this.#keep(this.#unsaved.tokens, this.#unsaved.replaced);
       if (!this.#isDue(tokens, refused)) return tokens.accessToken;
       const left = this.#notBefore - this.#clock();
       if (left > 0) throw new Unavailable('the last refresh has failed', Math.ceil(left));
@@ -203,13 +206,17 @@ export class AuthClient {
   }
 
   async #load(): Promise<Tokens | undefined> {
-    if (this.#unsaved !== undefined) await this.#keep(this.#unsaved);
-    return this.#unsaved ?? this.#storage.load();
+    const stored = await this.#storage.load();
+    if (this.#unsaved === undefined) return stored;
+    if (stored?.refreshToken === this.#unsaved.replaced) return this.#unsaved.tokens;
+    // Another window has signed in or out meanwhile, and is right.
+    this.#unsaved = undefined;
+    return stored;
   }
 
-  /** Stores tokens; where the storage fails, they are kept here until it takes them. */
-  async #keep(tokens: Tokens): Promise<void> {
-    this.#unsaved = tokens;
+  /** Stores tokens; where the storage fails, they are kept here until it takes them. Under the lock only. */
+  async #keep(tokens: Tokens, replaced: string): Promise<void> {
+    this.#unsaved = { tokens, replaced };
     try {
       await this.#storage.save(tokens);
       this.#unsaved = undefined;
@@ -236,7 +243,8 @@ export class AuthClient {
     }
     const successor = this.#tokens(answer);
     if (successor !== undefined) {
-      await this.#keep(successor);
+      // What is stored is followed by several where the storage has failed before.
+      await this.#keep(successor, this.#unsaved?.replaced ?? tokens.refreshToken);
       return successor.accessToken;
     }
     if (isInvalidGrant(answer)) {

@@ -90,6 +90,7 @@ class AuthClient {
         final tokens = _tokensOf(answer);
         if (tokens == null) throw _failedSignIn(answer);
         _unsaved = null;
+        _notBefore = double.negativeInfinity;
         await _storage.save(tokens);
         _doubtful = null;
       });

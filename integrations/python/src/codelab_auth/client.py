@@ -135,8 +135,8 @@ class AuthClient:
         self._refreshing: asyncio.Task[str] | None = None
         #: No refresh is tried before, since the last one failed.
         self._not_before = float("-inf")
-        #: Tokens that the storage would not take: the refresh token that they replace is consumed all the same.
-        self._unsaved: Tokens | None = None
+        #: Tokens that the storage would not take, and the refresh token that they replace: it is consumed all the same.
+        self._unsaved: tuple[Tokens, str] | None = None
 
     async def sign_in(self, username: str, password: str, scope: str | None = None) -> None:
         """Signs a user in by the password grant (RFC 6749 section 4.3). It is never repeated by itself.
@@ -158,6 +158,7 @@ class AuthClient:
             if tokens is None:
                 raise _failed_sign_in(answer)
             self._unsaved = None
+            self._not_before = float("-inf")
             await self._storage.save(tokens)
 
     async def access_token(self, *, refused: str | None = None) -> str:
@@ -170,7 +171,7 @@ class AuthClient:
         :raises RequestRefused: this client may not refresh.
         """
         tokens = await self._load()
-        if tokens is not None and not self._is_due(tokens, refused):
+        if tokens is not None and self._unsaved is None and not self._is_due(tokens, refused):
             return tokens.access_token
         if self._refreshing is None:
             self._refreshing = asyncio.get_running_loop().create_task(self._refresh_if_due(refused))
@@ -211,6 +212,8 @@ class AuthClient:
             tokens = await self._load()
             if tokens is None:
                 raise SignedOut("nobody is signed in")
+            if self._unsaved is not None:
+                await self._keep(*self._unsaved)
             if not self._is_due(tokens, refused):
                 return tokens.access_token
             left = self._not_before - self._clock()
@@ -219,13 +222,19 @@ class AuthClient:
             return await self._refresh(tokens, refused)
 
     async def _load(self) -> Tokens | None:
-        if self._unsaved is not None:
-            await self._keep(self._unsaved)
-        return self._unsaved or await self._storage.load()
+        stored = await self._storage.load()
+        if self._unsaved is None:
+            return stored
+        tokens, replaced = self._unsaved
+        if stored is not None and stored.refresh_token == replaced:
+            return tokens
+        # Somebody else has signed in or out meanwhile, and is right.
+        self._unsaved = None
+        return stored
 
-    async def _keep(self, tokens: Tokens) -> None:
-        """Stores tokens; where the storage fails, they are kept here until it takes them."""
-        self._unsaved = tokens
+    async def _keep(self, tokens: Tokens, replaced: str) -> None:
+        """Stores tokens; where the storage fails, they are kept here until it takes them. Under the lock only."""
+        self._unsaved = (tokens, replaced)
         try:
             await self._storage.save(tokens)
         except Exception as fault:
@@ -248,7 +257,8 @@ class AuthClient:
             return self._last_resort(tokens, refused, Unavailable("the server can not be reached"))
         successor = self._tokens(answer)
         if successor is not None:
-            await self._keep(successor)
+            # What is stored is followed by several where the storage has failed before.
+            await self._keep(successor, self._unsaved[1] if self._unsaved else tokens.refresh_token)
             return successor.access_token
         if answer.status in (400, 401) and answer.error == "invalid_grant":
             await self._storage.save(None)
