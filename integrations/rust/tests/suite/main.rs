@@ -8,3 +8,4 @@
 mod cache;
 mod frameworks;
 mod vectors;
+mod websockets;
