@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 
 import pytest
 
@@ -41,3 +42,11 @@ async def test_without_keys_nobody_is_judged():
 
     with pytest.raises(KeysUnavailable):
         await TokenVerifier(NoKeys(), issuer="https://auth.example.org").verify(CASES[0]["token"])
+
+
+@pytest.mark.parametrize("claims", [b'{"type":"refresh","type":"access"}', b'{"a":{"b":1,"b":2}}'])
+async def test_members_that_are_named_twice_are_no_claims(claims):
+    token = f"{CASES[0]['token'].split('.')[0]}.{urlsafe_b64encode(claims).rstrip(b'=').decode()}.AAAA"
+    with pytest.raises(TokenRefused) as refused:
+        await verifier().verify(token)
+    assert refused.value.refusal == "malformed"

@@ -87,6 +87,8 @@ const RETRIES = 2;
  */
 const PAUSE_WHILE_GOOD = 30;
 const PAUSE = 1;
+/** No token lives for longer, in seconds: a hundred years. */
+const LONGEST_LIFETIME = 3_155_760_000;
 const UNREACHABLE = 'the server can not be reached';
 
 /** One session at one server. */
@@ -248,7 +250,8 @@ export class AuthClient {
       return successor.accessToken;
     }
     if (isInvalidGrant(answer)) {
-      await this.#storage.save(undefined);
+      // Where they can't be forgotten, they are refused once more the next time.
+      await this.#storage.save(undefined).catch(() => undefined);
       throw new SignedOut('the session has ended');
     }
     const isFinal = answer.status >= 400 && answer.status < 500 && answer.status !== 429 && answer.error !== '';
@@ -280,7 +283,8 @@ export class AuthClient {
         this.#doubtful = undefined;
         throw fault;
       });
-      if (!(answer instanceof NoAnswer) && isOfThisServer(answer)) {
+      // Of a 200 that holds no tokens it is not known whose it is, nor what became of ours.
+      if (!(answer instanceof NoAnswer) && (this.#tokens(answer) !== undefined || isRefusal(answer))) {
         this.#doubtful = undefined;
         return answer;
       }
@@ -298,7 +302,7 @@ export class AuthClient {
       typeof accessToken !== 'string' ||
       typeof refreshToken !== 'string' ||
       typeof lifetime !== 'number' ||
-      !(lifetime > 0 && lifetime < Infinity)
+      !(lifetime > 0 && lifetime < LONGEST_LIFETIME)
     ) {
       return undefined;
     }
@@ -344,9 +348,8 @@ async function read(answer: Response): Promise<Answer> {
   return { status: answer.status, body, error: typeof body.error === 'string' ? body.error : '', retryAfter };
 }
 
-/** Whether the server itself has decided: by tokens, by an error of RFC 6749 section 5.2, or by saying that it did nothing. */
-function isOfThisServer({ status, body, error }: Answer): boolean {
-  if (status === 200) return 'access_token' in body;
+/** Whether the server itself has refused: by an error of RFC 6749 section 5.2, or by saying that it did nothing. */
+function isRefusal({ status, error }: Answer): boolean {
   if (status === 503) return error === 'temporarily_unavailable';
   return status === 429 || (status >= 400 && status < 500 && error !== '');
 }

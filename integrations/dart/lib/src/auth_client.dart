@@ -231,7 +231,9 @@ class AuthClient {
       } on NoAnswer catch (fault) {
         lost = fault;
       }
-      if (answer != null && answer.isOfThisServer || lost != null && !lost.wasSent) _doubtful = null;
+      // Of a 200 that holds no tokens it is not known whose it is, nor what became of ours.
+      final isTold = answer != null && (_tokensOf(answer) != null || answer.isRefusal);
+      if (isTold || lost != null && !lost.wasSent) _doubtful = null;
       final isOver = _doubtful == null || left == 0 || _clock() - begun >= retryWindow.inSeconds;
       if (isOver && answer != null) return answer;
       if (isOver) throw lost!;

@@ -32,9 +32,8 @@ class Answer {
   /// The `error` of RFC 6749 section 5.2; empty where there is none.
   String get error => switch (body['error']) { final String code => code, _ => '' };
 
-  /// Whether the server itself has decided: by tokens, by an error, or by saying that it did nothing.
-  bool get isOfThisServer => switch (status) {
-        200 => body.containsKey('access_token'),
+  /// Whether the server itself has refused: by an error, or by saying that it did nothing.
+  bool get isRefusal => switch (status) {
         503 => error == 'temporarily_unavailable',
         429 => true,
         _ => status >= 400 && status < 500 && error.isNotEmpty,

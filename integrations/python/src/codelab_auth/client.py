@@ -30,6 +30,8 @@ RETRIES = 2
 #: still good, and when it is not.
 PAUSE_WHILE_GOOD = 30.0
 PAUSE = 1.0
+#: No token lives for longer, in seconds: a hundred years.
+LONGEST_LIFETIME = 3_155_760_000
 
 
 _BEFORE_ANYTHING_IS_SENT = (
@@ -261,7 +263,9 @@ class AuthClient:
             await self._keep(successor, self._unsaved[1] if self._unsaved else tokens.refresh_token)
             return successor.access_token
         if answer.status in (400, 401) and answer.error == "invalid_grant":
-            await self._storage.save(None)
+            with contextlib.suppress(Exception):
+                # Where they can't be forgotten, they are refused once more the next time.
+                await self._storage.save(None)
             raise SignedOut("the session has ended")
         if 400 <= answer.status < 500 and answer.status != 429 and answer.error:
             return self._last_resort(tokens, refused, RequestRefused(answer.error))
@@ -293,7 +297,9 @@ class AuthClient:
                 raise
             except _AnswerLost:
                 pass
-            if answer is not None and _is_of_this_server(answer):
+            # Of a 200 that holds no tokens it is not known whose it is, nor what became of ours.
+            is_told = answer is not None and (self._tokens(answer) is not None or _is_refusal(answer))
+            if answer is not None and is_told:
                 self._doubtful = None
                 return answer
             is_in_time = self._clock() - begun < self._retry_window
@@ -367,7 +373,7 @@ class BearerAuth(httpx.Auth):
 
 
 def _is_lifetime(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < LONGEST_LIFETIME
 
 
 def _basic(client_id: str, client_secret: str) -> str:
@@ -386,10 +392,8 @@ def _read(answer: httpx.Response) -> _Answer:
     return _Answer(answer.status_code, body if isinstance(body, dict) else {}, retry_after)
 
 
-def _is_of_this_server(answer: _Answer) -> bool:
-    """Whether the server itself has decided: by tokens, by an error of RFC 6749, or by saying that it did nothing."""
-    if answer.status == 200:
-        return "access_token" in answer.body
+def _is_refusal(answer: _Answer) -> bool:
+    """Whether the server itself has refused: by an error of RFC 6749, or by saying that it did nothing."""
     if answer.status == 503:
         return answer.error == "temporarily_unavailable"
     return answer.status == 429 or (400 <= answer.status < 500 and bool(answer.error))

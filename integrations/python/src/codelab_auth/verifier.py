@@ -166,7 +166,10 @@ def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise TokenRefused(Refusal.MALFORMED)
     try:
         decoded = [_decoded(part) for part in token.split(".")]
-        parsed = [json.loads(part.decode("utf-8"), parse_constant=_no_number) for part in decoded[:2]]
+        parsed = [
+            json.loads(part.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_number)
+            for part in decoded[:2]
+        ]
     # RecursionError: brackets within brackets, by the thousand.
     except (ValueError, RecursionError):
         raise TokenRefused(Refusal.MALFORMED) from None
@@ -182,6 +185,14 @@ def _decoded(part: str) -> bytes:
     if base64url_encode(data).decode("ascii") != part:
         raise ValueError("not canonical")
     return data
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two members of one name others may take the other one (RFC 8259 section 4)."""
+    named = dict(members)
+    if len(named) != len(members):
+        raise ValueError("a member is there twice")
+    return named
 
 
 def _no_number(name: str) -> object:
