@@ -16,9 +16,9 @@ guard(app, settings)
 
 
 async def may_complete(connection: HTTPConnection) -> Identity:
-    """Services of the platform, and whoever has been given access to models."""
+    """Services of the platform, which show the key and so have no client, and tokens that are good for models."""
     user = await current_user(connection)
-    if "internal" not in user.scopes:
+    if user.client_id is not None:
         await require_scopes("llm:access")(connection)
     return user
 

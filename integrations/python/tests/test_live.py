@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import pathlib
+import re
 import sys
 import textwrap
 
@@ -122,6 +124,22 @@ async def test_no_validation_fails_while_the_server_is_away(auth_server):
         load.token = auth_server.tokens()["access_token"]
         await load.go_on(20)
     assert load.failures == []
+
+
+async def test_the_service_of_the_readme_works(shared_server):
+    readme = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1]
+    assert len(code.splitlines()) < 20
+    # The server of the test in the place of the one on its usual port.
+    code = code.replace("http://127.0.0.1:8003", shared_server.url).replace("https://auth.codelab.local", ISSUER)
+    service = {}
+    exec(compile(code, "README.md", "exec"), service)
+    transport = httpx.ASGITransport(service["app"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as http:
+        assert (await http.get("/me")).status_code == 401
+        token = shared_server.tokens()["access_token"]
+        answer = await http.get("/me", headers={"authorization": f"Bearer {token}"})
+    assert answer.json()["scope"] == "api:read api:write"
 
 
 async def test_a_service_over_the_server(shared_server):

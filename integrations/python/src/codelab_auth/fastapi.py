@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import HTTPException
 from starlette.requests import HTTPConnection
@@ -27,10 +27,11 @@ async def current_user(connection: HTTPConnection) -> Identity:
     return identity
 
 
-def require_scopes(*scopes: str) -> Callable[[HTTPConnection], object]:
+def require_scopes(*scopes: str) -> Callable[[HTTPConnection], Awaitable[Identity]]:
     """Lets only those through whose token has all of these scopes; 403 ``insufficient_scope`` (RFC 6750 section 3.1).
 
-    The scope ``internal`` of the shared key is a scope like any other: name it where services of old may come in.
+    The scope ``internal`` of the shared key is a scope like any other here: no client of the server may be given it. Who
+    has shown the key is known better by having no ``client_id``.
     """
     needed = frozenset(scopes)
 
