@@ -30,7 +30,7 @@ async def current_user(connection: HTTPConnection) -> Identity:
 def require_scopes(*scopes: str) -> Callable[[HTTPConnection], Awaitable[Identity]]:
     """Lets only those through whose token has all of these scopes; 403 ``insufficient_scope`` (RFC 6750 section 3.1).
 
-    The scope ``internal`` of the shared key is a scope like any other here: no client of the server may be given it. Who
+    The scope ``internal`` of the shared key is a scope like any other here, so no client may be given it. Who
     has shown the key is known better by having no ``client_id``.
     """
     needed = frozenset(scopes)
