@@ -227,15 +227,7 @@ impl Stage {
         let settings = self.installation.settings().iter();
         shell.args(["timeout", "--kill-after=5s", PATIENCE]);
         if self.kind == Kind::Machine {
-            let apart = [
-                "--mount",
-                "--net",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--mount-proc",
-            ];
-            shell.arg("unshare").args(apart).arg(self.own().join("machine"));
+            shell.arg("unshare").args(APART).arg(self.own().join("machine"));
         }
         shell
             .args(["bash", "-euo", "pipefail"])
