@@ -1,8 +1,9 @@
 //! A folder with one installation of the program, and ways to run it there.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_auth-service");
 
 /// A password that satisfies the policy.
 pub(crate) const PASSWORD: &str = "Correct-Horse-7-Battery";
@@ -84,8 +87,10 @@ impl Desk {
         let mode =
             |path: PathBuf, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         let mine = std::fs::metadata(self.folder.path()).unwrap().uid();
-        let mut command = self.command();
-        command.args(arguments).stdin(Stdio::null());
+        // By its descriptor: the folder it was built in may be closed to strangers.
+        let program = File::open(PROGRAM).unwrap();
+        let mut command = self.command_of(&PathBuf::from(format!("/proc/self/fd/{}", program.as_raw_fd())));
+        command.arg0(PROGRAM).args(arguments).stdin(Stdio::null());
         mode(self.path(""), 0o755);
         let user = if mine == 0 {
             const NOBODY: u32 = 65_534;
@@ -148,7 +153,11 @@ impl Desk {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_auth-service"));
+        self.command_of(Path::new(PROGRAM))
+    }
+
+    fn command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("AUTH_SERVICE") || text == "ENVIRONMENT" || text == "PORT" {
