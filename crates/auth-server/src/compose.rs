@@ -503,12 +503,17 @@ pub fn start_hashing(
     let pool = HashingSettings {
         scheme: passwords.scheme,
         legacy: passwords.legacy,
-        threads: passwords.threads.unwrap_or_else(cores_but_one),
+        threads: hashing_threads(settings),
         queue: passwords.queue,
         deadline: passwords.deadline,
         retry_after: HASHING_RETRY_AFTER,
     };
     HashingPool::start(&pool, random)
+}
+
+/// How many passwords are hashed at once.
+pub fn hashing_threads(settings: &Settings) -> NonZeroUsize {
+    settings.passwords.threads.unwrap_or_else(cores_but_one)
 }
 
 /// Hashing never has all cores, where there are more than one: with all of them a flood of sign-ins made commits slow,
@@ -517,7 +522,8 @@ fn cores_but_one() -> NonZeroUsize {
     NonZeroUsize::new(cores().get() - 1).unwrap_or(NonZeroUsize::MIN)
 }
 
-fn cores() -> NonZeroUsize {
+/// How many CPU cores this process may use.
+pub fn cores() -> NonZeroUsize {
     available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
