@@ -1,7 +1,7 @@
 # The commands of a developer's day. `make` alone lists them; each installs what it needs and is not there yet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run deb test test-integrations test-security check coverage mutants fuzz bench bench-storm bench-scale docs fmt clean
+.PHONY: help run deb test test-integrations test-security check coverage mutants fuzz bench bench-storm bench-scale bench-micro instructions docs fmt clean
 
 # dev: built in half the time; release: what is to be deployed, and the only one to measure.
 PROFILE ?= release
@@ -59,6 +59,15 @@ bench-scale: ## Measure one to three instances over one PostgreSQL, and what a r
 	@.ci/install bench-scale
 	@. .ci/env && cargo build --locked --release --package auth-server --bin auth-service && \
 		exec cargo run --locked --release --package auth-e2e --bin scale -- $(ARGS)
+
+bench-micro: ## Measure rules, tokens and sessions by themselves (ARGS="rotate" for those of that name)
+	@.ci/install run
+	@. .ci/env && exec cargo bench --locked --package auth-domain --package auth-jwt --package auth-storage \
+		--bench rules --bench tokens --bench sessions -- $(ARGS)
+
+instructions: ## Count the instructions of a refresh, by stage; fails past .ci/instructions.json by more than 10 %
+	@.ci/install instructions
+	@. .ci/env && exec .ci/instructions $(ARGS)
 
 docs: ## Write docs/openapi.json from the code, and the code's own documentation under target/doc
 	@.ci/install run
