@@ -45,29 +45,16 @@ fuzz: ## Fuzz each parser for FUZZ_SECONDS (60), or by FUZZ_RUNS inputs
 	@.ci/install fuzz
 	@.ci/fuzz
 
-bench: ## Measure refreshes per second beside this machine's own signing speed (ARGS="--help" for more)
-	@.ci/install run
+bench: ## Measure the server beside this machine's own signing speed (ARGS="--help" for all that can be measured)
+	@.ci/install bench
 	@. .ci/env && cargo build --locked --release --package auth-server --bin auth-service && \
-		exec cargo run --locked --release --package auth-e2e --bin load -- $(ARGS)
+		exec cargo run --locked --release --package auth-e2e --bin bench -- $(ARGS)
 
 bench-storm: ## Measure what a flood of sign-ins does to refreshes and the key set; fails past twice the quiet p99
-	@.ci/install run
-	@. .ci/env && cargo build --locked --release --package auth-server --bin auth-service && \
-		exec cargo run --locked --release --package auth-e2e --bin storm -- $(ARGS)
+	@$(MAKE) --no-print-directory bench ARGS='storm --strict $(ARGS)'
 
 bench-scale: ## Measure one to three instances over one PostgreSQL, and what a refresh costs the database
-	@.ci/install bench-scale
-	@. .ci/env && cargo build --locked --release --package auth-server --bin auth-service && \
-		exec cargo run --locked --release --package auth-e2e --bin scale -- $(ARGS)
-
-bench-micro: ## Measure rules, tokens and sessions by themselves (ARGS="rotate" for those of that name)
-	@.ci/install run
-	@. .ci/env && exec cargo bench --locked --package auth-domain --package auth-jwt --package auth-storage \
-		--bench rules --bench tokens --bench sessions -- $(ARGS)
-
-instructions: ## Count the instructions of a refresh, by stage; fails past .ci/instructions.json by more than 10 %
-	@.ci/install instructions
-	@. .ci/env && exec .ci/instructions $(ARGS)
+	@$(MAKE) --no-print-directory bench ARGS='instances $(ARGS)'
 
 docs: ## Write docs/openapi.json from the code, and the code's own documentation under target/doc
 	@.ci/install run

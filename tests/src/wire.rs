@@ -144,8 +144,13 @@ pub fn get(address: SocketAddr, path: &str) -> Vec<u8> {
 
 /// A form to the token endpoint, on a connection that is kept.
 pub fn token_request(address: SocketAddr, form: &str) -> Vec<u8> {
+    form_request(address, TOKEN, form)
+}
+
+/// A form to any endpoint, on a connection that is kept.
+pub fn form_request(address: SocketAddr, path: &str, form: &str) -> Vec<u8> {
     format!(
-        "POST {TOKEN} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-www-form-urlencoded\r\n\
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-www-form-urlencoded\r\n\
          content-length: {}\r\n\r\n{form}",
         form.len()
     )
@@ -159,8 +164,16 @@ pub fn refresh_form(client_id: &str, refresh_token: &str) -> String {
 
 /// The refresh token in the body of a token answer, found without reading the rest.
 pub fn refresh_token(body: &[u8]) -> Option<&str> {
-    const MEMBER: &[u8] = b"\"refresh_token\":\"";
-    let start = find(body, MEMBER)? + MEMBER.len();
+    member(body, b"\"refresh_token\":\"")
+}
+
+/// The access token in it, in the same way.
+pub fn access_token(body: &[u8]) -> Option<&str> {
+    member(body, b"\"access_token\":\"")
+}
+
+fn member<'a>(body: &'a [u8], name: &[u8]) -> Option<&'a str> {
+    let start = find(body, name)? + name.len();
     let rest = body.get(start..)?;
     let end = rest.iter().position(|byte| *byte == b'"')?;
     str::from_utf8(rest.get(..end)?).ok()
@@ -184,9 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn the_refresh_token_is_found_in_a_body() {
+    fn tokens_are_found_in_a_body() {
         let body = br#"{"access_token":"a.b.c","refresh_token":"d.e.f","scope":""}"#;
         assert_eq!(refresh_token(body), Some("d.e.f"));
+        assert_eq!(access_token(body), Some("a.b.c"));
         assert_eq!(refresh_token(b"{}"), None);
         assert_eq!(refresh_token(br#"{"refresh_token":"cut"#), None);
     }

@@ -57,6 +57,16 @@ impl Work {
     }
 }
 
+/// Its version, by its own words.
+///
+/// # Errors
+/// Where it does not answer.
+pub fn version(server: &PostgresServer) -> io::Result<String> {
+    server
+        .tell("SHOW server_version")
+        .map(|version| version.trim().to_owned())
+}
+
 /// What counts statements.
 pub(super) const COUNTING: (&str, &str) = ("shared_preload_libraries", "pg_stat_statements");
 

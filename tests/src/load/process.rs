@@ -42,6 +42,23 @@ impl Usage {
         })
     }
 
+    /// What several processes have used together.
+    ///
+    /// # Errors
+    /// Where one of them does not exist.
+    pub fn of_all(pids: &[u32]) -> io::Result<Self> {
+        let mut all = Self::default();
+        for pid in pids {
+            let one = Self::of(*pid)?;
+            all.cpu += one.cpu;
+            all.written += one.written;
+            for (name, cpu) in one.threads {
+                *all.threads.entry(name).or_default() += cpu;
+            }
+        }
+        Ok(all)
+    }
+
     /// What has been used since an earlier look.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -101,6 +118,14 @@ fn duration_of(ticks: u64) -> Duration {
 /// Where there is no such process.
 pub fn peak_memory_kib(pid: u32) -> io::Result<u64> {
     field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmHWM:")
+}
+
+/// The memory a process has now, in KiB (`VmRSS`).
+///
+/// # Errors
+/// Where there is no such process.
+pub fn memory_kib(pid: u32) -> io::Result<u64> {
+    field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:")
 }
 
 /// The number after a name, in one of the files of `/proc` that are lines of names and values.
