@@ -84,14 +84,14 @@ def read(path):
 
 
 def shares(profile, stage_of):
-    """The instructions of each stage. `stage_of(library, file)` names the stage that such code is itself; `None` is code
-    that works for whoever called it."""
+    """The instructions of each stage. `stage_of(function, file)` names the stage that such a line of a function is itself,
+    and the function's own without a file; `None` is code that works for whoever called it."""
     spent = collections.Counter()
     owed = collections.Counter()  # what a function that works for others has spent itself
     home = {}
     for (function, file), cost in profile.own.items():
-        at_home = home.setdefault(function, stage_of(function.library, function.file))
-        stage = stage_of(function.library, file) or at_home
+        home.setdefault(function, stage_of(function))
+        stage = stage_of(function, file) or home[function]
         if stage:
             spent[stage] += cost
         else:
@@ -101,7 +101,7 @@ def shares(profile, stage_of):
         if caller != callee and cost > 0:
             callers[callee][caller] = cost
             for function in (caller, callee):
-                home.setdefault(function, stage_of(function.library, function.file))
+                home.setdefault(function, stage_of(function))
     # Step by step up the calls, in proportion to what was spent on behalf of each caller. Recursion is why it ends by a
     # count of steps; what is left then, or has no caller, is nobody's.
     for _ in range(200):
