@@ -1,12 +1,15 @@
 """Reads what `valgrind --tool=callgrind --separate-threads=yes --compress-pos=no` writes, and says whose the cost is.
 
-A cost is known by the function it was spent in, the source file of that line (another one where a call was inlined) and
-the program or library that holds the code. What a general library spends, such as an allocation or the copy of a string,
-is put down to whoever asked for it.
+A cost is known by the function it was spent in, the source file of that line (another one where a call was inlined)
+and the program or library that holds the code. What a general library spends, such as an allocation or the copy of a
+string, is put down to whoever asked for it.
 """
 
 import collections
 import re
+
+# So many calls up whoever asked for something is looked for; only recursion leads further.
+STEPS = 200
 
 # A function: the library it lies in, the file it is written in, its name.
 Function = collections.namedtuple("Function", "library file name")
@@ -40,31 +43,33 @@ class Profile:
 
 
 NAME = re.compile(r"(ob|fl|fi|fe|fn|cob|cfi|cfl|cfn)=(?:\((\d+)\))? ?(.*)")
+# Which names are written as numbers of which list.
+LIST_OF = {"ob": 0, "cob": 0, "fl": 1, "fi": 1, "fe": 1, "cfi": 1, "cfl": 1, "fn": 2, "cfn": 2}
 
 
 def read(path):
     """The profile in one file of callgrind's."""
     profile = Profile()
-    names = {"o": {}, "f": {}, "n": {}}
+    lists = {}, {}, {}
     library = file = line_file = function = None
-    callee = {}
-    called = False
+    callee, calls = {}, None
     for line in path.read_text(errors="replace").splitlines():
-        if called:
+        if line[:1].isdigit():
+            cost = int(line.split()[1])
+            if calls is None:
+                profile.own[function, line_file] += cost
+                continue
             # The line after `calls=` is the cost of these calls.
-            key = Function(callee.get("ob", library), callee.get("fl", line_file), callee["fn"])
-            profile.below[function, key] += int(line.split()[1])
-            profile.calls[function, key] += calls
-            callee, called = {}, False
-        elif line[:1].isdigit():
-            cost = line.split()
-            profile.own[function, line_file] += int(cost[1]) if len(cost) > 1 else 0
+            target = Function(callee.get("cob", library), callee.get("cfi", line_file), callee["cfn"])
+            profile.below[function, target] += cost
+            profile.calls[function, target] += calls
+            callee, calls = {}, None
         elif line.startswith("calls="):
-            calls, called = int(line[6:].split()[0]), True
+            calls = int(line.removeprefix("calls=").split()[0])
         elif match := NAME.fullmatch(line):
             kind, number, name = match.groups()
-            table = names["o" if kind.endswith("ob") else "n" if kind.endswith("fn") else "f"]
-            name = table.setdefault(number, name) if number and name else name or table[number]
+            if number:
+                name = lists[LIST_OF[kind]].setdefault(number, name)
             match kind:
                 case "ob":
                     library = name
@@ -74,18 +79,17 @@ def read(path):
                     line_file = name
                 case "fn":
                     function, line_file = Function(library, file, name), file
-                case "cob":
-                    callee["ob"] = name
-                case "cfi" | "cfl":
-                    callee["fl"] = name
-                case "cfn":
-                    callee["fn"] = name
+                case _:
+                    callee["cfi" if kind == "cfl" else kind] = name
     return profile
 
 
 def shares(profile, stage_of):
-    """The instructions of each stage. `stage_of(function, file)` names the stage that such a line of a function is itself,
-    and the function's own without a file; `None` is code that works for whoever called it."""
+    """The instructions of each stage.
+
+    `stage_of(function, file)` names the stage that such a line of a function is itself, and the function's own without
+    a file; `None` is code that works for whoever called it.
+    """
     spent = collections.Counter()
     owed = collections.Counter()  # what a function that works for others has spent itself
     home = {}
@@ -102,24 +106,25 @@ def shares(profile, stage_of):
             callers[callee][caller] = cost
             for function in (caller, callee):
                 home.setdefault(function, stage_of(function))
-    # Step by step up the calls, in proportion to what was spent on behalf of each caller. Recursion is why it ends by a
-    # count of steps; what is left then, or has no caller, is nobody's.
-    for _ in range(200):
-        if not owed:
-            break
-        above = collections.Counter()
-        for function, cost in owed.items():
-            weight = sum(callers[function].values())
-            if not weight:
-                spent["nobody's"] += cost
-            for caller, part in callers[function].items():
-                share = cost * part / weight
-                if home[caller]:
-                    spent[home[caller]] += share
-                elif abs(share) >= 0.5:
-                    above[caller] += share
-                else:
-                    spent["nobody's"] += share
-        owed = above
+    for _ in range(STEPS):
+        owed = above(owed, callers, home, spent)
     spent["nobody's"] += sum(owed.values())
     return spent
+
+
+def above(owed, callers, home, spent):
+    """Puts down what functions have spent to their callers, in proportion to what was spent on behalf of each.
+
+    Gives what callers that work for others owe in their turn.
+    """
+    still = collections.Counter()
+    for function, cost in owed.items():
+        weight = sum(callers[function].values())
+        if not weight:
+            spent["nobody's"] += cost
+        for caller, part in callers[function].items():
+            if home[caller]:
+                spent[home[caller]] += cost * part / weight
+            else:
+                still[caller] += cost * part / weight
+    return still
