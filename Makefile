@@ -1,7 +1,7 @@
 # The commands of a developer's day. `make` alone lists them; each installs what it needs and is not there yet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run deb test test-integrations test-security check coverage mutants fuzz bench bench-storm bench-scale bench-micro instructions docs fmt clean
+.PHONY: help run deb test test-integrations test-security check coverage mutants fuzz bench bench-storm bench-scale bench-micro instructions instructions-micro docs fmt clean
 
 # dev: built in half the time; release: what is to be deployed, and the only one to measure.
 PROFILE ?= release
@@ -55,6 +55,23 @@ bench-storm: ## Measure what a flood of sign-ins does to refreshes and the key s
 
 bench-scale: ## Measure one to three instances over one PostgreSQL, and what a refresh costs the database
 	@$(MAKE) --no-print-directory bench ARGS='instances $(ARGS)'
+
+bench-report: ## Write goals, figures and plots of docs/performance/*.json into docs/PERFORMANCE.md
+	@.ci/install run
+	@. .ci/env && cargo run --locked --package auth-e2e --bin bench -- report
+
+bench-micro: ## Measure rules, tokens and sessions by themselves (ARGS="rotate" for those of that name)
+	@.ci/install run
+	@. .ci/env && exec cargo bench --locked --package auth-domain --package auth-jwt --package auth-storage \
+		--bench rules --bench tokens --bench sessions -- $(ARGS)
+
+instructions: ## Count the instructions of a refresh, by stage; fails past .ci/instructions.json by more than 10 %
+	@.ci/install instructions
+	@. .ci/env && exec .ci/instructions $(ARGS)
+
+instructions-micro: ## Count the instructions of what bench-micro measures, each by itself
+	@.ci/install instructions
+	@. .ci/env && exec .ci/instructions-micro $(ARGS)
 
 docs: ## Write docs/openapi.json from the code, and the code's own documentation under target/doc
 	@.ci/install run
