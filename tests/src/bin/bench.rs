@@ -3,7 +3,9 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use auth_e2e::load::all::All;
 use auth_e2e::load::goals::missed;
+use auth_e2e::load::report::Report;
 use auth_e2e::load::results::{Results, Scenario};
 use auth_e2e::load::scenario::cores::Cores;
 use auth_e2e::load::scenario::half_load::HalfLoad;
@@ -48,6 +50,8 @@ enum What {
     HalfLoad(HalfLoad),
     Cores(Cores),
     Rest(Rest),
+    All(All),
+    Report(Report),
     #[command(hide = true)]
     BareServer(BareServer),
 }
@@ -70,6 +74,8 @@ fn main() -> ExitCode {
         Some(What::HalfLoad(half_load)) => measure(half_load),
         Some(What::Cores(cores)) => measure(cores),
         Some(What::Rest(rest)) => measure(rest),
+        Some(What::All(all)) => all.measure().map(|()| ExitCode::SUCCESS),
+        Some(What::Report(report)) => report.write().map(|()| ExitCode::SUCCESS),
         Some(What::BareServer(server)) => server.serve().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

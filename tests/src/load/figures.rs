@@ -10,12 +10,12 @@ pub const OTHERS_AT_MOST: f64 = 0.05;
 
 /// A figure is a variant, its label in print, its unit, and how many digits stand behind the point.
 macro_rules! figures {
-    ($($(#[$doc:meta])* $figure:ident: $label:literal, $unit:literal, $digits:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $figure:ident: $label:literal, $unit:literal, $digits:literal;)*) => {
         /// What can be measured. Its name in JSON is the variant's in `snake_case`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Figure {
-            $($(#[$doc])* $figure,)*
+            $($(#[doc = $doc])* $figure,)*
         }
 
         impl Figure {
@@ -30,6 +30,11 @@ macro_rules! figures {
             /// Its unit; `%` stands for a share of one.
             pub const fn unit(self) -> &'static str {
                 match self { $(Self::$figure => $unit,)* }
+            }
+
+            /// What it means.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$figure => concat!($($doc),*),)* }
             }
 
             const fn digits(self) -> usize {
@@ -63,7 +68,7 @@ figures! {
     /// The p99 as a multiple of the quiet one in the same run.
     P99OverQuiet: "p99 over the quiet one", "x", 2;
     /// Processor time of the server for each request.
-    ServerCpuUsEach: "server CPU each", "us", 0;
+    ServerCpuUsEach: "server CPU each", "us", 1;
     /// Processor time of PostgreSQL for each request.
     DatabaseCpuUsEach: "PostgreSQL CPU each", "us", 0;
     /// PostgreSQL's share of the processor time that it and the server used.
@@ -106,6 +111,8 @@ figures! {
     RatioToBound: "ratio to B", "%", 1;
     /// The rate of the bare work: the hash by itself, the framework by itself.
     RawPerSecond: "the bare work", "/s", 1;
+    /// Processor time of the bare work for each request.
+    RawCpuUsEach: "the bare work's CPU each", "us", 1;
     /// What was granted over the rate of the bare work.
     RatioToRaw: "ratio to the bare work", "%", 1;
     /// Share of B over the share of B in the database that was empty.
@@ -230,15 +237,24 @@ impl Case {
         self.median.put(figure, value);
     }
 
-    /// The median of a figure, with the lowest and the highest where there are several runs.
+    /// The median of a figure with its unit, and the lowest and the highest where there are several runs.
     pub fn told(&self, figure: Figure) -> Option<String> {
         let median = figure.told(self.median.figure(figure)?);
+        Some(median + &self.range(figure))
+    }
+
+    /// The same without the unit.
+    pub fn numbers(&self, figure: Figure) -> Option<String> {
+        let median = figure.number(self.median.figure(figure)?);
+        Some(median + &self.range(figure))
+    }
+
+    fn range(&self, figure: Figure) -> String {
         match (self.lowest.get(&figure), self.highest.get(&figure)) {
             (Some(lowest), Some(highest)) if self.runs.len() > 1 => {
-                let (lowest, highest) = (figure.number(*lowest), figure.number(*highest));
-                Some(format!("{median} ({lowest}, {highest})"))
+                format!(" ({}, {})", figure.number(*lowest), figure.number(*highest))
             }
-            _ => Some(median),
+            _ => String::new(),
         }
     }
 }

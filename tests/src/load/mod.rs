@@ -4,6 +4,7 @@
 //! virtual user sends its next request when it has the answer to the last one, so latencies say how long a user waited at
 //! full load; in an open loop requests come at a given rate, whatever the answers are.
 
+pub mod all;
 pub mod bound;
 mod chains;
 mod closed;
@@ -16,6 +17,7 @@ mod hash;
 pub mod machine;
 pub mod options;
 pub mod process;
+pub mod report;
 pub mod results;
 pub mod scenario;
 mod sqlite;

@@ -1,8 +1,10 @@
 //! The benchmark itself: each of its scenarios, too short to say anything but that it works.
 
+use std::fs;
 use std::process::{Command, Output};
 
-use auth_e2e::binary::{BINARY_VARIABLE, auth_service};
+use auth_e2e::binary::{BINARY_VARIABLE, auth_service, workspace_root};
+use auth_e2e::load::report::{pages, read_all};
 use auth_e2e::load::results::Results;
 use rstest::rstest;
 use tempfile::TempDir;
@@ -144,4 +146,36 @@ fn a_missed_goal_ends_a_strict_run_with_one() {
     let printed = String::from_utf8_lossy(&output.stdout);
     let is_missed = printed.contains("missed: ");
     assert_eq!(output.status.code(), Some(i32::from(is_missed)), "{printed}");
+}
+
+#[test]
+fn the_documents_say_what_the_files_of_results_say() {
+    for page in pages(workspace_root()).unwrap() {
+        let written = fs::read_to_string(&page.path).unwrap_or_default();
+        let path = page.path.display();
+        assert_eq!(written, page.text, "`make bench-report` writes {path} anew");
+    }
+}
+
+#[test]
+fn scenarios_are_measured_one_after_another_and_their_goals_are_told() {
+    let directory = TempDir::new().unwrap();
+    let into = directory.path().to_str().unwrap();
+    let output = bench(
+        &[
+            &["all", "--into", into, "--only", "half-load,rest", "--"],
+            SHORT.as_slice(),
+            &["--connections", "2"],
+        ]
+        .concat(),
+    );
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}");
+    let names: Vec<String> = read_all(directory.path())
+        .unwrap()
+        .into_iter()
+        .map(|kept| kept.name)
+        .collect();
+    assert_eq!(names, ["half-load", "rest"]);
+    assert!(printed.contains("| goal | wanted | measured | |"), "{printed}");
 }

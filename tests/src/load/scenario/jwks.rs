@@ -11,14 +11,18 @@ use clap::Args;
 use crate::http::Http;
 use crate::load::closed;
 use crate::load::cores::on_each;
-use crate::load::figures::{Case, Run};
+use crate::load::figures::{Case, Figure, float, median};
 use crate::load::options::Options;
+use crate::load::process::Usage;
 use crate::load::results::{Outcome, Scenario};
 use crate::load::stand::{CLOSED_LOOP, Stand, run_users};
 use crate::load::users::{Act, Doing, Target, Users};
 
 /// The hidden subcommand that is the framework by itself.
 pub const BARE_SERVER: &str = "bare-server";
+
+/// Who has more of a core than this is its limit.
+const BUSY: f64 = 0.95;
 
 /// Fetches of the key set a second, and their ratio to what the bare framework serves on the same core
 #[derive(Debug, Clone, Args)]
@@ -58,33 +62,46 @@ impl Scenario for Jwks {
         let mut outcome = Outcome::default();
         for connections in &self.connections {
             let stand = Stand::start(&self.options)?;
-            let runs = self.measure_one(&stand, *connections)?;
+            let case = self.measure_one(&stand, *connections)?;
             stand.stop()?;
-            let name = format!("{connections} connections");
-            outcome.cases.push(Case::of(name, *connections, runs));
+            let generator = case.highest.get(&Figure::GeneratorShareOfCore);
+            if generator.is_some_and(|share| *share > BUSY) {
+                outcome.notes.push(format!(
+                    "{}: the generator was as busy as the server; the ratio of the processor times says more than that of \
+                     the rates",
+                    case.name
+                ));
+            }
+            outcome.cases.push(case);
         }
         Ok(outcome)
     }
 }
 
 impl Jwks {
-    fn measure_one(&self, stand: &Stand, connections: usize) -> io::Result<Vec<Run>> {
+    fn measure_one(&self, stand: &Stand, connections: usize) -> io::Result<Case> {
         let target = stand.target();
-        let bytes = length_of_the_key_set(&target)?;
-        let bare = Bare::start(bytes, self.options.server_core)?;
+        let bare = Bare::start(length_of_the_key_set(&target)?, self.options.server_core)?;
         let doing = Doing::Only(Act::Jwks);
-        run_users(async {
+        let mut micros = Vec::new();
+        let runs = run_users(async {
             let mut users = Users::connect(doing, &target, connections).await?;
             let mut of_bare = Users::connect(doing, &Target::of(bare.address), connections).await?;
             of_bare
                 .go_on_until(Instant::now() + self.options.warm_up())
                 .await?;
             let bare_work = async || {
+                let before = Usage::of(bare.child.id())?.cpu;
                 let seen = of_bare.go_on_until(Instant::now() + self.options.long()).await?;
+                let used = Usage::of(bare.child.id())?.cpu.saturating_sub(before);
+                micros.push(used.as_secs_f64() * 1_000_000.0 / float(seen.requests.max(1)));
                 Ok(seen.per_second())
             };
             closed::measure_beside(&self.options, stand, &mut users, bare_work).await
-        })
+        })?;
+        let mut case = Case::of(format!("{connections} connections"), connections, runs);
+        case.put(Figure::RawCpuUsEach, median(micros));
+        Ok(case)
     }
 }
 
