@@ -100,10 +100,10 @@ impl Results {
         let options = scenario.options();
         // Before anything is bound to a core: the system shows a thread only the cores that it may use.
         let machine = Machine::of(&options.directory)?;
+        let [server_cores, generator_cores] = scenario.cores();
         let date = super::machine::date_and_time();
         let outcome = scenario.measure()?;
         let [load, durability] = scenario.load();
-        let [server_cores, generator_cores] = scenario.cores();
         Ok(Self {
             form: FORM,
             scenario: scenario.name().to_owned(),

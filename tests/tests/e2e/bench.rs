@@ -88,7 +88,7 @@ const PACED: &str = "requests_per_second offered_per_second p99_ms served_p99_ms
 )]
 #[case::instances(
     "instances",
-    "--instances 2 --cores 1 --connections 2 --redis",
+    "--instances 2 --cores 1 --connections 2 --counted 2 --redis",
     &[
         ("round trips of 2 users", "round_trips_each"),
         ("instances: 2, on cores: 1", "ratio_to_bound wal_bytes_each"),

@@ -28,6 +28,9 @@ pub struct Instances {
     /// How many connections, shared by the instances
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// With how many users the statements of a refresh are counted; may be given several times
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 64])]
+    counted: Vec<usize>,
     /// With limits on, out of reach, and kept in a Redis
     #[arg(long)]
     redis: bool,
@@ -58,7 +61,8 @@ impl Scenario for Instances {
 
     fn cores(&self) -> [Vec<usize>; 2] {
         let most = self.cores.iter().copied().max().unwrap_or(1);
-        [(0..most).collect(), Vec::new()]
+        let all = std::thread::available_parallelism().map_or(1, Into::into);
+        [(0..most).collect(), (0..all).collect()]
     }
 
     fn measure(&self) -> io::Result<Outcome> {
@@ -67,8 +71,8 @@ impl Scenario for Instances {
             return Err(io::Error::other(format!("this machine lacks {cores} cores")));
         }
         let mut outcome = Outcome::default();
-        for users in [1, self.connections] {
-            outcome.cases.push(case_of_round_trips(&self.options, users)?);
+        for users in &self.counted {
+            outcome.cases.push(case_of_round_trips(&self.options, *users)?);
         }
         for cores in &self.cores {
             for instances in &self.counts {
