@@ -1,8 +1,9 @@
 //! The writer: one thread that takes what has queued, runs it as one transaction, and answers when that is durable.
 //!
-//! One sync of the disk serves a whole group. Each command has a savepoint: one that fails is taken back alone. A
-//! group that can't be committed fails every command in it; nothing is ever acknowledged before the commit. What has
-//! waited for so long that nobody may be there any more is not begun.
+//! One sync of the disk serves a whole group. A command that fails is taken back alone: the group is run once more, each
+//! in a savepoint, which nobody pays for where all is well. A group that can't be committed fails every command in it;
+//! nothing is ever acknowledged before the commit. What has waited for so long that nobody may be there any more is not
+//! begun.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -35,8 +36,11 @@ pub(super) trait Command: Send {
     /// Since when it has been waiting.
     fn since(&self) -> Instant;
 
-    /// Does the work within a savepoint and keeps the outcome. An error is one that the group can't survive.
+    /// Does the work and keeps the outcome. After an error nobody knows how much of the work is done. May be run again.
     fn run(&mut self, conn: &mut Conn) -> Result<(), StoreError>;
+
+    /// Does the work within a savepoint and keeps the outcome. An error is one that the group can't survive.
+    fn run_apart(&mut self, conn: &mut Conn) -> Result<(), StoreError>;
 
     /// Tells the outcome, once the group has been committed, or has failed for the reason given.
     fn answer(self: Box<Self>, group: Result<(), &str>);
@@ -45,7 +49,7 @@ pub(super) trait Command: Send {
 /// A command out of a closure.
 pub(super) struct Job<T, W> {
     since: Instant,
-    work: Option<W>,
+    work: W,
     outcome: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -56,7 +60,7 @@ impl<T, W> Job<T, W> {
         let (reply, outcome) = oneshot::channel();
         let job = Self {
             since: Instant::now(),
-            work: Some(work),
+            work,
             outcome: None,
             reply,
         };
@@ -67,17 +71,20 @@ impl<T, W> Job<T, W> {
 impl<T, W> Command for Job<T, W>
 where
     T: Send,
-    W: FnOnce(&mut Conn) -> Result<T, StoreError> + Send,
+    W: Fn(&mut Conn) -> Result<T, StoreError> + Send,
 {
     fn since(&self) -> Instant {
         self.since
     }
 
     fn run(&mut self, conn: &mut Conn) -> Result<(), StoreError> {
-        let Some(work) = self.work.take() else {
-            return Ok(());
-        };
-        let outcome = conn.transaction(work);
+        let outcome = (self.work)(conn)?;
+        self.outcome = Some(Ok(outcome));
+        Ok(())
+    }
+
+    fn run_apart(&mut self, conn: &mut Conn) -> Result<(), StoreError> {
+        let outcome = conn.transaction(&self.work);
         if let Err(error) = &outcome
             && !error.spares_the_group()
         {
@@ -178,7 +185,12 @@ impl Writer {
 
     fn commit(&mut self, group: &mut [Box<dyn Command>]) -> Result<(), StoreError> {
         let conn = self.connection()?;
-        conn.immediate_transaction(|conn| group.iter_mut().try_for_each(|command| command.run(conn)))?;
+        match together(conn, group, |command, conn| command.run(conn)) {
+            Err(error) if error.spares_the_group() => {
+                together(conn, group, |command, conn| command.run_apart(conn))
+            }
+            settled => settled,
+        }?;
         self.log.note_commit();
         self.tally.commit(group.len());
         Ok(())
@@ -216,6 +228,19 @@ impl Writer {
     }
 }
 
+/// Runs a group as one transaction.
+fn together(
+    conn: &mut Conn,
+    group: &mut [Box<dyn Command>],
+    run: impl Fn(&mut dyn Command, &mut Conn) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    conn.immediate_transaction(|conn| {
+        group
+            .iter_mut()
+            .try_for_each(|command| run(command.as_mut(), conn))
+    })
+}
+
 /// Waits for company, where the last commit was only just: a command that comes alone is not kept waiting.
 #[expect(
     clippy::disallowed_methods,
@@ -233,6 +258,10 @@ fn answer(group: Vec<Box<dyn Command>>, fate: Result<(), &str>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::mem;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use diesel::sql_types::BigInt;
     use tempfile::TempDir;
 
@@ -295,6 +324,60 @@ mod tests {
         ];
         assert_eq!(run(&mut writer, &statements), [true, false, true]);
         assert_eq!(numbers(&mut writer), [1, 3]);
+    }
+
+    #[test]
+    fn every_group_of_three_ends_as_if_each_command_had_been_run_by_itself() {
+        const INSERTS: [(&str, &[i64]); 4] = [
+            ("INSERT INTO numbers VALUES (1)", &[1]),
+            ("INSERT INTO numbers VALUES (2)", &[2]),
+            ("INSERT INTO numbers VALUES (3), (1)", &[3, 1]),
+            // Nothing of it stays, though its first row could be stored.
+            ("INSERT OR FAIL INTO numbers VALUES (2), (2)", &[2, 2]),
+        ];
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder);
+        for choice in 0..64 {
+            let group: Vec<_> = [choice / 16, choice / 4 % 4, choice % 4]
+                .into_iter()
+                .map(|index| INSERTS[index])
+                .collect();
+            let mut model = BTreeSet::new();
+            let expected: Vec<_> = group
+                .iter()
+                .map(|(_, rows)| {
+                    let mut after = model.clone();
+                    let succeeds = rows.iter().all(|row| after.insert(*row));
+                    model = if succeeds { after } else { mem::take(&mut model) };
+                    succeeds
+                })
+                .collect();
+            let statements: Vec<_> = group.iter().map(|(sql, _)| *sql).collect();
+            assert_eq!(run(&mut writer, &statements), expected, "{statements:?}");
+            assert_eq!(numbers(&mut writer), model.into_iter().collect::<Vec<_>>());
+            writer
+                .connection()
+                .unwrap()
+                .batch_execute("DELETE FROM numbers")
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_command_is_run_once_where_its_group_succeeds_and_twice_where_another_fails() {
+        let folder = TempDir::new().unwrap();
+        let mut writer = writer(&folder);
+        let runs = Arc::<AtomicUsize>::default();
+        let mut run_beside = |sql| {
+            let seen = Arc::clone(&runs);
+            let (counted, mut outcome) =
+                Job::new(move |_: &mut Conn| Ok(seen.fetch_add(1, Ordering::Relaxed)));
+            writer.run(vec![Box::new(counted), command(sql).0]);
+            assert!(outcome.try_recv().unwrap().is_ok());
+            runs.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!(run_beside("INSERT INTO numbers VALUES (1)"), 1);
+        assert_eq!(run_beside("INSERT INTO numbers VALUES (1)"), 2);
     }
 
     #[test]
