@@ -28,6 +28,9 @@ pub(crate) enum StoreError {
     /// The transaction that this command was part of was not committed; nothing of it is stored.
     #[error("the group of writes was not committed: {0}")]
     NotCommitted(String),
+    /// The query that this look-up was part of was not answered.
+    #[error("a query for several was not answered: {0}")]
+    Unanswered(String),
     /// No connection could be had.
     #[error("no connection: {0}")]
     NoConnection(String),
@@ -86,6 +89,7 @@ impl StoreError {
             | Self::DuplicateKey { .. } => true,
             Self::Sql(_)
             | Self::NotCommitted(_)
+            | Self::Unanswered(_)
             | Self::NoConnection(_)
             | Self::Late
             | Self::Silent
@@ -112,6 +116,7 @@ impl StoreError {
             | Self::Event(_)
             | Self::DuplicateKey { .. }
             | Self::NotCommitted(_)
+            | Self::Unanswered(_)
             | Self::Late
             | Self::Silent
             | Self::Overloaded
@@ -142,6 +147,7 @@ impl StoreError {
             | Self::Event(_)
             | Self::DuplicateKey { .. }
             | Self::NotCommitted(_)
+            | Self::Unanswered(_)
             | Self::Late
             | Self::Silent
             | Self::Unsettled(_)

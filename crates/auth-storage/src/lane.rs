@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use auth_domain::ports::Unavailable;
 use tokio::sync::oneshot;
@@ -75,6 +76,15 @@ impl<J> Lane<J> {
     }
 }
 
+/// Where jobs wait, and what was last taken out.
+struct Exit<J> {
+    waiting: Receiver<J>,
+    /// The least time from one taking to the next, where several came together.
+    pace: Duration,
+    /// Before when nothing is taken.
+    opens: Option<Instant>,
+}
+
 impl<J: Send + 'static> Lane<J> {
     /// A lane into threads that do the same with whatever jobs they take. A panic costs the jobs at hand, and nothing
     /// else: what they hold, connections and the places for answers, is dropped while it unwinds.
@@ -83,8 +93,24 @@ impl<J: Send + 'static> Lane<J> {
         tally: Arc<Tally>,
         work: impl Fn(Vec<J>) + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
+        Self::paced(crew, Duration::ZERO, tally, work)
+    }
+
+    /// The same where jobs are worth collecting: after several that came together, the next are given so much time to
+    /// come together as well. Who comes alone is not kept waiting.
+    pub(crate) fn paced(
+        crew: Crew,
+        pace: Duration,
+        tally: Arc<Tally>,
+        work: impl Fn(Vec<J>) + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
         let (entrance, waiting) = sync_channel(crew.queue);
-        let (waiting, work) = (Arc::new(Mutex::new(waiting)), Arc::new(work));
+        let exit = Exit {
+            waiting,
+            pace,
+            opens: None,
+        };
+        let (waiting, work) = (Arc::new(Mutex::new(exit)), Arc::new(work));
         let hire = |_| {
             let (waiting, work) = (Arc::clone(&waiting), Arc::clone(&work));
             let tally = Arc::clone(&tally);
@@ -110,11 +136,24 @@ impl<J: Send + 'static> Lane<J> {
 }
 
 /// What waits, at most so many; `None` once the lane is closed and empty.
-fn next<J>(waiting: &Mutex<Receiver<J>>, at_most: usize) -> Option<Vec<J>> {
-    let waiting = lock(waiting);
-    let first = waiting.recv().ok()?;
-    let rest = waiting.try_iter().take(at_most.saturating_sub(1));
-    Some(std::iter::once(first).chain(rest).collect())
+fn next<J>(exit: &Mutex<Exit<J>>, at_most: usize) -> Option<Vec<J>> {
+    let mut exit = lock(exit);
+    let first = exit.waiting.recv().ok()?;
+    if let Some(opens) = exit.opens {
+        wait_until(opens);
+    }
+    let rest = exit.waiting.try_iter().take(at_most.saturating_sub(1));
+    let jobs: Vec<J> = std::iter::once(first).chain(rest).collect();
+    exit.opens = (jobs.len() > 1 && !exit.pace.is_zero()).then(|| Instant::now() + exit.pace);
+    Some(jobs)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no event to wait for: the point is to let others come"
+)]
+fn wait_until(moment: Instant) {
+    thread::sleep(moment.saturating_duration_since(Instant::now()));
 }
 
 /// The outcome of a job that was queued, for the port whose operation it is.

@@ -43,7 +43,8 @@ pub use url::{DatabaseUrl, PostgresUrl, UrlFault};
 pub struct StoreOptions {
     /// How many connections read at a time, of an SQLite database.
     pub readers: u32,
-    /// How many connections to a PostgreSQL server work at a time, besides four for rotations. A replica gets half as many.
+    /// How many connections to a PostgreSQL server work at a time, at least three, one of which looks sessions up; besides
+    /// four for rotations and for what waits. A replica gets half as many.
     pub connections: u32,
     /// How many reads, and how many writes, may wait; one more is refused at once as unavailable.
     pub queue: usize,

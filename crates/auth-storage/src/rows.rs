@@ -284,6 +284,11 @@ pub(crate) struct SessionRow {
 }
 
 impl SessionRow {
+    /// Whose row it is.
+    pub(crate) fn session_id(&self) -> SessionId {
+        SessionId::from_uuid(self.id.0)
+    }
+
     /// The session with its user's status.
     pub(crate) fn into_view(self, user_is_active: bool) -> Result<SessionView, StoreError> {
         let id = self.id.0;

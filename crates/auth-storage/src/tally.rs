@@ -10,7 +10,9 @@ use r2d2::event::{AcquireEvent, ReleaseEvent};
 /// A queue with the threads and connections behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pool {
-    /// Queries.
+    /// Look-ups of sessions, on PostgreSQL.
+    LookUps,
+    /// Queries; on SQLite look-ups of sessions as well.
     Reads,
     /// Transactions; on SQLite the one writer.
     Writes,
@@ -26,6 +28,7 @@ impl Pool {
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::LookUps => "lookups",
             Self::Reads => "reads",
             Self::Writes => "writes",
             Self::Rotations => "rotations",

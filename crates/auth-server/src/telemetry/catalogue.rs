@@ -155,6 +155,7 @@ const REVOCATION_RESULTS: Values = Of(&[
     "unavailable",
 ]);
 const POOLS: Values = Of(&[
+    Pool::LookUps.as_str(),
     Pool::Reads.as_str(),
     Pool::Writes.as_str(),
     Pool::Rotations.as_str(),

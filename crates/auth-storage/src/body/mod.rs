@@ -1,6 +1,7 @@
 //! Every query, once for all databases: each backend's module includes this file and gives it a connection type, a
-//! row lock where it needs one, and an engine that runs queries and transactions. The rotation alone is each backend's
-//! own: on one it goes into a writer's group, on the other into one statement.
+//! row lock where it needs one, and an engine that runs queries and transactions. What each refresh does is each backend's
+//! own: on one the rotation goes into a writer's group, on the other look-ups go into one statement and rotations into
+//! another.
 //!
 //! Nothing here may be particular to one database. Each function that writes runs within a transaction of its caller.
 //! What a unique key finds is asked for by `get_result`, never by `first`: that binds a LIMIT, and a statement with a
@@ -22,3 +23,4 @@ use super::{
 };
 
 pub(crate) use ports::Adapter;
+pub(crate) use sessions::find as find_session;

@@ -82,10 +82,7 @@ impl Users for Adapter {
 #[async_trait]
 impl Sessions for Adapter {
     async fn find(&self, key: &SessionKey) -> Result<Option<SessionView>, Unavailable> {
-        let key = *key;
-        self.engine
-            .read("find a session", move |conn| sessions::find(conn, &key))
-            .await
+        self.engine.find_session("find a session", *key).await
     }
 
     async fn open(&self, session: NewSession, audit: AuditRecord) -> Result<Opened, Unavailable> {

@@ -16,7 +16,7 @@ use crate::schema::{legacy_tokens, refresh_tokens, sessions, users as user_table
 use crate::types::{Id, Moment};
 
 /// The session with its user's status.
-pub(super) fn find(conn: &mut Conn, key: &SessionKey) -> Result<Option<SessionView>, StoreError> {
+pub(crate) fn find(conn: &mut Conn, key: &SessionKey) -> Result<Option<SessionView>, StoreError> {
     let with_user = sessions::table
         .inner_join(user_table::table)
         .select((SessionRow::as_select(), user_table::is_active));

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use auth_domain::audit::AuditRecord;
 use auth_domain::ports::Unavailable;
-use auth_domain::session::{Rotated, Rotation};
+use auth_domain::session::{Rotated, Rotation, SessionKey, SessionView};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
-use super::links::{Links, Locks};
+use super::links::{Links, Locks, Plans, Server};
+use super::lookups::{self, LookUp, LookUps};
 use super::rotations::{self, Rotations, Turn};
 use super::work::{Attempt, Deadline, Job, Prompt, again, ask, promptly, transaction};
-use super::{Conn, database_error};
+use super::{Conn, database_error, find_session};
 use crate::error::StoreError;
 use crate::lane::{Crew, Lane, settle};
 use crate::tally::{Pool, PoolFigures, Tally};
@@ -31,6 +32,7 @@ const UNHURRIED: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_tran
 
 /// An open database.
 pub(crate) struct Engine {
+    look_ups: LookUps,
     reads: Lane<Job>,
     writes: Lane<Job>,
     patient: Arc<Lane<Job>>,
@@ -46,14 +48,17 @@ pub(crate) struct Engine {
 struct Connections {
     reading: u32,
     writing: u32,
+    browsing: u32,
 }
 
 impl Connections {
+    /// Half of them read, and of these some look sessions up.
     fn of(options: StoreOptions) -> Self {
-        let reading = options.connections.div_ceil(2);
+        let half = options.connections.div_ceil(2);
         Self {
-            reading,
-            writing: (options.connections - reading).max(1),
+            reading: half.saturating_sub(lookups::THREADS).max(1),
+            writing: options.connections.saturating_sub(half).max(1),
+            browsing: half,
         }
     }
 }
@@ -65,11 +70,12 @@ pub(crate) fn open(
     options: StoreOptions,
 ) -> Result<Engine, OpenError> {
     let reading = Connections::of(options).reading;
-    let plain = Links::new(url, reading + PATIENT, Locks::WaitedFor, options);
+    let server = Server::new(url, options);
+    let plain = queries(&server, reading + PATIENT);
     let mut link = plain.take().map_err(|error| database_error(url, error))?;
     check_encoding(link.conn()).map_err(|error| database_error(url, error))?;
     drop(link);
-    start(url, plain, replica, options).map_err(|error| database_error(url, error))
+    start(&server, plain, replica, options).map_err(|error| database_error(url, error))
 }
 
 /// Refuses a database that can't keep every text: a stranger's user name would look like an outage.
@@ -90,26 +96,36 @@ struct Encoding {
     server_encoding: String,
 }
 
+/// Connections for queries of any kind.
+fn queries(server: &Server, connections: u32) -> Links {
+    Links::new(server, connections, Locks::WaitedFor, Plans::AsItSeesFit)
+}
+
 fn start(
-    url: &PostgresUrl,
+    server: &Server,
     plain: Links,
     replica: Option<&PostgresUrl>,
     options: StoreOptions,
 ) -> Result<Engine, StoreError> {
     let connections = Connections::of(options);
-    let Connections { reading, writing } = connections;
-    let prompt = Links::new(url, writing + rotations::THREADS, Locks::Shunned, options);
+    let Connections {
+        reading,
+        writing,
+        browsing,
+    } = connections;
+    let writers = Links::new(server, writing, Locks::Shunned, Plans::AsItSeesFit);
     let patient = Arc::new(lane("store-patient", plain.shared(), PATIENT, options)?);
     let replica = replica
         .map(|url| {
-            let links = Links::new(url, reading, Locks::WaitedFor, options);
-            lane("store-replica", links, reading, options)
+            let links = queries(&Server::new(url, options), browsing);
+            lane("store-replica", links, browsing, options)
         })
         .transpose()?;
     Ok(Engine {
+        look_ups: LookUps::start(server, options)?,
         reads: lane("store-reader", plain, reading, options)?,
-        rotations: Rotations::start(prompt.shared(), Arc::clone(&patient), options)?,
-        writes: lane("store-writer", prompt, writing, options)?,
+        rotations: Rotations::start(server, Arc::clone(&patient), options)?,
+        writes: lane("store-writer", writers, writing, options)?,
         patient,
         replica,
         patience: options.patience,
@@ -145,6 +161,21 @@ impl Engine {
         Q: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
     {
         self.query(&self.reads, what, query).await
+    }
+
+    /// Looks a session up, together with whichever others are to be looked up at the moment. Never on a replica: a token
+    /// that was rotated a moment ago would be taken for a copy.
+    pub(crate) async fn find_session(
+        &self,
+        what: &'static str,
+        key: SessionKey,
+    ) -> Result<Option<SessionView>, Unavailable> {
+        let SessionKey::Id(id) = key else {
+            return self.read(what, move |conn| find_session(conn, &key)).await;
+        };
+        let (look_up, outcome) = LookUp::new(self.deadline(), id);
+        self.in_time(what, settle(what, self.look_ups.submit(look_up), outcome))
+            .await
     }
 
     /// Runs a query whose answer may be a little old: on the replica where there is one and it answers.
@@ -259,26 +290,32 @@ impl Engine {
         Some(asked.await.is_ok())
     }
 
-    /// What the connections are doing. The lanes that shun locks share theirs, and so do those that wait for them.
+    /// What the connections are doing. Queries and what waits for locks share theirs.
     pub(crate) fn figures(&self) -> Vec<PoolFigures> {
-        let Connections { reading, writing } = self.connections;
+        let Connections {
+            reading,
+            writing,
+            browsing,
+        } = self.connections;
         let (reads, patient) = (self.reads.tally(), self.patient.tally());
         let (writes, rotations) = (self.writes.tally(), self.rotations.tally());
+        let look_ups = self.look_ups.tally();
         let owner = |tally: &Tally, other, pool, max: u32| PoolFigures {
             idle: Some(tally.idle(other)),
             ..tally.figures(pool, max.into())
         };
         let mut figures = vec![
+            owner(look_ups, None, Pool::LookUps, lookups::THREADS),
             owner(reads, Some(patient), Pool::Reads, reading),
-            owner(writes, Some(rotations), Pool::Writes, writing),
+            owner(writes, None, Pool::Writes, writing),
             PoolFigures {
                 groups: Some(rotations.groups()),
-                ..rotations.figures(Pool::Rotations, rotations::THREADS.into())
+                ..owner(rotations, None, Pool::Rotations, rotations::THREADS)
             },
             patient.figures(Pool::Patient, PATIENT.into()),
         ];
         let replica = self.replica.as_ref();
-        figures.extend(replica.map(|replica| owner(replica.tally(), None, Pool::Replica, reading)));
+        figures.extend(replica.map(|replica| owner(replica.tally(), None, Pool::Replica, browsing)));
         figures
     }
 
@@ -286,6 +323,7 @@ impl Engine {
     pub(crate) fn shutdown(&self) {
         self.rotations.close();
         self.writes.close();
+        self.look_ups.close();
         self.reads.close();
         self.patient.close();
         if let Some(replica) = &self.replica {
@@ -373,9 +411,10 @@ mod tests {
         };
         let pools = |patient| {
             [
-                (Pool::Reads, 4, 0, true),
+                (Pool::LookUps, 1, 0, true),
+                (Pool::Reads, 3, 0, true),
                 (Pool::Writes, 4, 0, true),
-                (Pool::Rotations, 2, 0, false),
+                (Pool::Rotations, 2, 0, true),
                 (Pool::Patient, 2, patient, false),
                 (Pool::Replica, 4, 0, true),
             ]

@@ -36,14 +36,49 @@ pub(super) enum Locks {
     Shunned,
 }
 
+/// How the server plans what is prepared on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plans {
+    /// As it sees fit, which may be anew for each use.
+    AsItSeesFit,
+    /// Once for all uses, by keys alone. For few statements whose plan depends on no value: the server would plan them
+    /// anew for each use, since it takes a plan for one row to be cheaper than one for ten, and that costs several times
+    /// what carrying them out does. Nor may it choose to read whole tables because they were small when it planned.
+    Once,
+}
+
 /// How long it is waited where locks are shunned.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// The pool.
+/// A server, and what all who connect to it find out about it.
+pub(super) struct Server {
+    url: PostgresUrl,
+    options: StoreOptions,
+    /// It could not be reached when it was last tried: nobody else need wait to hear the same.
+    is_away: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
+}
+
+impl Server {
+    /// Of which nothing is known yet.
+    pub(super) fn new(url: &PostgresUrl, options: StoreOptions) -> Self {
+        let trouble = Trouble {
+            server: url.to_string(),
+            cause: Mutex::default(),
+        };
+        Self {
+            url: url.clone(),
+            options,
+            is_away: Arc::default(),
+            trouble: Arc::new(trouble),
+        }
+    }
+}
+
+/// A pool.
 #[derive(Clone)]
 pub(super) struct Links {
     pool: Pool<Maker>,
-    /// The server could not be reached when it was last tried: nobody else need wait to hear the same.
     is_away: Arc<AtomicBool>,
     trouble: Arc<Trouble>,
     /// Of whoever takes them.
@@ -121,16 +156,13 @@ pub(super) struct Link {
 
 impl Links {
     /// A pool that makes its connections as they are wanted; none is made here.
-    pub(super) fn new(url: &PostgresUrl, connections: u32, locks: Locks, options: StoreOptions) -> Self {
+    pub(super) fn new(server: &Server, connections: u32, locks: Locks, plans: Plans) -> Self {
         let maker = Maker {
-            url: url.clone(),
-            greeting: greeting(locks, options),
+            url: server.url.clone(),
+            greeting: greeting(locks, server.options) + planning(plans),
             era: AtomicU64::new(0),
         };
-        let trouble = Arc::new(Trouble {
-            server: url.to_string(),
-            cause: Mutex::default(),
-        });
+        let trouble = Arc::clone(&server.trouble);
         let tally = Arc::<Tally>::default();
         let pool = Pool::builder()
             .max_size(connections.max(1))
@@ -143,7 +175,7 @@ impl Links {
             .build_unchecked(maker);
         Self {
             pool,
-            is_away: Arc::default(),
+            is_away: Arc::clone(&server.is_away),
             trouble,
             tally,
         }
@@ -304,6 +336,17 @@ fn greeting(locks: Locks, options: StoreOptions) -> String {
     )
 }
 
+/// What makes the server plan as it is wanted. Where it compiles what seems dear, a plan that it was told to avoid seems so.
+const fn planning(plans: Plans) -> &'static str {
+    match plans {
+        Plans::AsItSeesFit => "",
+        Plans::Once => {
+            " SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off; \
+             SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -317,7 +360,8 @@ mod tests {
         let Ok(DatabaseUrl::Postgres(url)) = DatabaseUrl::parse(&database.url()) else {
             panic!("a PostgreSQL URL");
         };
-        Links::new(&url, 4, Locks::WaitedFor, StoreOptions::default())
+        let server = Server::new(&url, StoreOptions::default());
+        Links::new(&server, 4, Locks::WaitedFor, Plans::AsItSeesFit)
     }
 
     /// Asks until there is a connection, as requests do.
@@ -355,7 +399,8 @@ mod tests {
         let Ok(DatabaseUrl::Postgres(url)) = gone else {
             panic!("a PostgreSQL URL");
         };
-        let links = Links::new(&url, 4, Locks::WaitedFor, StoreOptions::default());
+        let server = Server::new(&url, StoreOptions::default());
+        let links = Links::new(&server, 4, Locks::WaitedFor, Plans::AsItSeesFit);
         let Err(first) = links.take() else {
             panic!("nobody listens on port 1");
         };

@@ -20,12 +20,14 @@ pub(crate) mod ends;
 mod engine;
 pub(crate) mod examine;
 pub(crate) mod links;
+mod lookups;
 pub(crate) mod migrations;
 mod rotations;
 mod statement;
 mod work;
 
 pub(crate) use body::Adapter;
+use body::find_session;
 pub(crate) use engine::{Engine, open};
 use migrations::are_pending as migrations_are_pending;
 

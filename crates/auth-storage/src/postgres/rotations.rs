@@ -5,12 +5,13 @@
 //! durable. A chain that somebody else is changing at the moment keeps none of the others: it waits in a lane of its own.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use auth_domain::audit::AuditRecord;
 use auth_domain::session::{Rotated, Rotation};
 use tokio::sync::oneshot;
 
-use super::links::Links;
+use super::links::{Links, Locks, Plans, Server};
 use super::statement::{Locked, Took, Turns};
 use super::work::{Attempt, Deadline, Job, again};
 use crate::StoreOptions;
@@ -20,6 +21,9 @@ use crate::tally::Tally;
 
 /// The most rotations in one statement.
 const MAX_TURNS: usize = 256;
+/// The least time from one statement to the next, once several rotations go into one: else they would go one by one on
+/// a fast disk, each with the price of a statement and of a sync.
+const PACE: Duration = Duration::from_millis(4);
 /// While one statement waits for its commit, the next is under way.
 pub(super) const THREADS: u32 = 2;
 
@@ -60,10 +64,11 @@ pub(super) struct Rotations(Lane<Turn>);
 impl Rotations {
     /// Starts the lane; who has to wait goes to the patient one.
     pub(super) fn start(
-        links: Links,
+        server: &Server,
         patient: Arc<Lane<Job>>,
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
+        let links = Links::new(server, THREADS, Locks::Shunned, Plans::Once);
         let crew = Crew {
             name: "store-rotations",
             threads: THREADS,
@@ -71,7 +76,7 @@ impl Rotations {
             batch: MAX_TURNS,
         };
         let tally = Arc::clone(links.tally());
-        Lane::staffed(crew, tally, move |turns| rotate(&links, turns, &patient)).map(Self)
+        Lane::paced(crew, PACE, tally, move |turns| rotate(&links, turns, &patient)).map(Self)
     }
 
     /// Queues a turn, or says at once why not.
@@ -92,7 +97,9 @@ impl Rotations {
 
 /// Carries turns out together, and sends those that must wait for somebody to where waiting disturbs nobody.
 fn rotate(links: &Links, turns: Vec<Turn>, patient: &Lane<Job>) {
-    let (late, turns): (Vec<_>, Vec<_>) = turns.into_iter().partition(|turn| turn.deadline.has_come());
+    // Nothing has begun: whoever has gone finds the token as it was.
+    let turns = turns.into_iter().filter(|turn| !turn.reply.is_closed());
+    let (late, turns): (Vec<_>, Vec<_>) = turns.partition(|turn| turn.deadline.has_come());
     links.tally().time_out(late.len());
     for turn in late {
         turn.answer(Err(StoreError::Late));

@@ -134,88 +134,89 @@ impl Query for Turns<'_> {
 impl RunQueryDsl<PgConnection> for Turns<'_> {}
 
 impl QueryFragment<Pg> for Turns<'_> {
+    /// Each array is bound where it comes first, and named by its number wherever it is needed again.
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        let passes_over = self.locked == Locked::PassedOver;
-        out.push_sql("WITH turn AS (SELECT * FROM unnest(");
-        self.columns.bind(&mut out)?;
-        out.push_sql(TURN);
-        if passes_over {
-            out.push_sql(FREE);
+        let columns = &self.columns;
+        out.push_sql("WITH turn AS (SELECT given.session_id, given.place FROM unnest(");
+        out.push_bind_param::<Array<DbUuid>, _>(&columns.session_id)?;
+        out.push_sql(GIVEN);
+        out.push_bind_param::<Array<Binary>, _>(&columns.from_hash)?;
+        out.push_sql(LIVE);
+        if self.locked == Locked::PassedOver {
+            out.push_sql(" FOR NO KEY UPDATE OF sessions SKIP LOCKED");
         }
-        out.push_sql(DONE);
-        if passes_over {
-            out.push_sql(" AND turn.place IN (SELECT place FROM free)");
-        }
-        out.push_sql(FOLLOWING);
+        columns.bind_step(&mut out)?;
+        columns.bind_record(&mut out)?;
+        out.push_sql(TOLD);
         Ok(())
     }
 }
 
-const TURN: &str = ") WITH ORDINALITY AS turn (session_id, from_hash, to_id, to_hash, issued_at, expires_at, audit_id, \
-    user_id, client_id, event_type, event_data, ip_address, user_agent, correlation_id, success, error_message, created_at, \
-    place)), ";
+/// A row for each turn: its session, and its place in all arrays. That an array is read at a place costs less than what
+/// unnesting all of them to rows does, whose every column each step of the plan would carry along.
+const GIVEN: &str = ") WITH ORDINALITY AS given (session_id, place) JOIN sessions ON sessions.id = given.session_id \
+    WHERE sessions.head_jti_hash = (";
 
-/// Locks what can be locked at once.
-const FREE: &str = "free AS (SELECT turn.place FROM turn JOIN sessions ON sessions.id = turn.session_id \
-    WHERE sessions.head_jti_hash = turn.from_hash AND sessions.revoked_at IS NULL \
-    FOR NO KEY UPDATE OF sessions SKIP LOCKED), ";
+const LIVE: &str = ")[given.place] AND sessions.revoked_at IS NULL";
 
-const DONE: &str = "done AS (UPDATE sessions SET previous_token_id = sessions.head_token_id, head_token_id = turn.to_id, \
-    previous_jti_hash = turn.from_hash, head_jti_hash = turn.to_hash, head_issued_at = turn.issued_at, \
-    expires_at = turn.expires_at, last_used_at = turn.issued_at \
-    FROM turn WHERE sessions.id = turn.session_id AND sessions.head_jti_hash = turn.from_hash \
-    AND sessions.revoked_at IS NULL";
-
-/// The rows that go with it, and what is told: this part sees the sessions as they were when the statement began.
-const FOLLOWING: &str = " RETURNING turn.place, sessions.previous_token_id AS parent_id), \
+/// The rows that go with it.
+const FOLLOWING: &str = ")[turn.place], last_used_at = ($5)[turn.place] \
+    FROM turn WHERE sessions.id = turn.session_id AND sessions.head_jti_hash = ($2)[turn.place] \
+    AND sessions.revoked_at IS NULL RETURNING turn.place, sessions.previous_token_id AS parent_id), \
     appended AS (INSERT INTO refresh_tokens (id, session_id, parent_id, jti_hash, issued_at, expires_at) \
-    SELECT turn.to_id, turn.session_id, done.parent_id, turn.to_hash, turn.issued_at, turn.expires_at \
-    FROM done JOIN turn USING (place)), \
+    SELECT ($3)[place], ($1)[place], parent_id, ($4)[place], ($5)[place], ($6)[place] FROM done), \
     audited AS (INSERT INTO audit_logs (id, user_id, client_id, event_type, event_data, ip_address, user_agent, \
-    correlation_id, success, error_message, created_at) \
-    SELECT turn.audit_id, turn.user_id, turn.client_id, turn.event_type, turn.event_data, turn.ip_address, turn.user_agent, \
-    turn.correlation_id, turn.success, turn.error_message, turn.created_at FROM done JOIN turn USING (place)) \
-    SELECT place FROM done \
-    UNION ALL SELECT CASE sessions.head_token_id WHEN turn.to_id THEN turn.place ELSE -turn.place END \
-    FROM turn JOIN sessions ON sessions.id = turn.session_id \
-    WHERE sessions.head_token_id = turn.to_id OR (sessions.head_jti_hash = turn.from_hash \
-    AND sessions.revoked_at IS NULL AND turn.place NOT IN (SELECT place FROM done))";
+    correlation_id, success, error_message, created_at) SELECT (";
+
+/// What is told; of those that were not done it is what the sessions were when the statement began.
+const TOLD: &str = ")[place] FROM done) SELECT place FROM done \
+    UNION ALL SELECT CASE sessions.head_token_id WHEN ($3)[given.place] THEN given.place ELSE -given.place END \
+    FROM unnest($1) WITH ORDINALITY AS given (session_id, place) JOIN sessions ON sessions.id = given.session_id \
+    WHERE given.place NOT IN (SELECT place FROM done) AND (sessions.head_token_id = ($3)[given.place] \
+    OR (sessions.head_jti_hash = ($2)[given.place] AND sessions.revoked_at IS NULL))";
+
+/// From one array to the next, in the audit row.
+const NEXT: &str = ")[place], (";
 
 impl Columns<'_> {
-    /// The arrays, in the order of the columns.
-    fn bind<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_bind_param::<Array<DbUuid>, _>(&self.session_id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Binary>, _>(&self.from_hash)?;
-        out.push_sql(", ");
+    /// The step of the chain: arrays 3 to 6.
+    fn bind_step<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(
+            "), done AS (UPDATE sessions SET previous_token_id = sessions.head_token_id, head_token_id = (",
+        );
         out.push_bind_param::<Array<DbUuid>, _>(&self.to_id)?;
-        out.push_sql(", ");
+        out.push_sql(")[turn.place], previous_jti_hash = ($2)[turn.place], head_jti_hash = (");
         out.push_bind_param::<Array<Binary>, _>(&self.to_hash)?;
-        out.push_sql(", ");
+        out.push_sql(")[turn.place], head_issued_at = (");
         out.push_bind_param::<Array<DbTime>, _>(&self.issued_at)?;
-        out.push_sql(", ");
+        out.push_sql(")[turn.place], expires_at = (");
         out.push_bind_param::<Array<DbTime>, _>(&self.expires_at)?;
-        out.push_sql(", ");
+        out.push_sql(FOLLOWING);
+        Ok(())
+    }
+
+    /// The audit row: arrays 7 to 17.
+    fn bind_record<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_bind_param::<Array<DbUuid>, _>(&self.audit_id)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<Nullable<DbUuid>>, _>(&self.user_id)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.client_id)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<Text>, _>(&self.event_type)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<DbJson>, _>(&self.event_data)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.ip_address)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.user_agent)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<Text>, _>(&self.correlation_id)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<Bool>, _>(&self.success)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.error_message)?;
-        out.push_sql(", ");
+        out.push_sql(NEXT);
         out.push_bind_param::<Array<DbTime>, _>(&self.created_at)
     }
 }

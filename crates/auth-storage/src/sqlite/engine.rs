@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use auth_domain::audit::AuditRecord;
 use auth_domain::ports::Unavailable;
-use auth_domain::session::{Rotated, Rotation};
+use auth_domain::session::{Rotated, Rotation, SessionKey, SessionView};
 use tokio::sync::oneshot;
 
 use super::checkpointer::{self, LogState};
 use super::readers::{self, Query};
 use super::writer::{self, Command, Job};
-use super::{Conn, database_error, file_name, prepare_file, rotation};
+use super::{Conn, database_error, file_name, find_session, prepare_file, rotation};
 use crate::error::StoreError;
 use crate::lane::{Lane, settle};
 use crate::tally::{Pool, PoolFigures};
@@ -57,6 +57,15 @@ impl Engine {
         });
         let queued = self.readers.submit(query);
         settle(what, queued, outcome).await
+    }
+
+    /// Looks a session up.
+    pub(crate) async fn find_session(
+        &self,
+        what: &'static str,
+        key: SessionKey,
+    ) -> Result<Option<SessionView>, Unavailable> {
+        self.read(what, move |conn| find_session(conn, &key)).await
     }
 
     /// Runs a command on the writer: all of it or nothing, and durable when this returns.

@@ -35,6 +35,7 @@ mod rotation;
 mod writer;
 
 pub(crate) use body::Adapter;
+use body::find_session;
 pub(crate) use engine::{Engine, open};
 use migrations::are_pending as migrations_are_pending;
 

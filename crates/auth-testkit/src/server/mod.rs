@@ -5,8 +5,10 @@ mod collector;
 mod place;
 mod postgres;
 mod redis;
+mod tap;
 
 #[cfg(feature = "collector")]
 pub use collector::{Collected, Collector};
 pub use postgres::{Database, Durability, PostgresServer};
 pub use redis::RedisServer;
+pub use tap::{Tap, Traffic};
