@@ -35,7 +35,6 @@ mod rotation;
 mod writer;
 
 pub(crate) use body::Adapter;
-use body::find_session;
 pub(crate) use engine::{Engine, open};
 use migrations::are_pending as migrations_are_pending;
 
@@ -207,5 +206,31 @@ fn database_error(path: &Path, source: impl Into<Box<dyn std::error::Error + Sen
     OpenError::Database {
         database: path.display().to_string(),
         source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::sql_types::Text;
+
+    use super::*;
+
+    #[derive(QueryableByName)]
+    struct CompileOption {
+        #[diesel(sql_type = Text)]
+        compile_options: String,
+    }
+
+    #[test]
+    fn the_library_is_built_as_the_configuration_of_cargo_says() {
+        let mut conn = Conn::establish(":memory:").unwrap();
+        let options: Vec<CompileOption> = diesel::sql_query("PRAGMA compile_options")
+            .load(&mut conn)
+            .unwrap();
+        let has = |name: &str| options.iter().any(|option| option.compile_options == name);
+        for name in ["THREADSAFE=2", "DEFAULT_MEMSTATUS=0", "OMIT_SHARED_CACHE"] {
+            assert!(has(name), "{name}");
+        }
+        assert!(!has("ENABLE_MEMORY_MANAGEMENT"));
     }
 }
