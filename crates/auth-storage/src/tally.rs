@@ -113,6 +113,12 @@ impl Tally {
         Busy(Arc::clone(self))
     }
 
+    /// A connection is open until what this gives is dropped.
+    pub(crate) fn open(self: &Arc<Self>) -> Open {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(self))
+    }
+
     /// Whether the one connection of a pool that has no more is open.
     pub(crate) fn set_open(&self, is_open: bool) {
         self.open.store(u64::from(is_open), Ordering::Relaxed);
@@ -157,6 +163,17 @@ impl Drop for Busy {
     fn drop(&mut self) {
         let Self(tally) = self;
         tally.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+pub(crate) struct Open(Arc<Tally>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Self(tally) = self;
+        tally.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

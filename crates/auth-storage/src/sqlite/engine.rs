@@ -9,6 +9,7 @@ use auth_domain::session::{Rotated, Rotation, SessionKey, SessionView};
 use tokio::sync::oneshot;
 
 use super::checkpointer::{self, LogState};
+use super::lookups::{self, LookUps};
 use super::readers::{self, Query};
 use super::writer::{self, Command, Job};
 use super::{Conn, database_error, file_name, find_session, prepare_file, rotation};
@@ -20,6 +21,7 @@ use crate::{OpenError, StoreOptions, foreign};
 /// An open database.
 pub(crate) struct Engine {
     readers: Lane<Query>,
+    look_ups: LookUps,
     writer: Lane<Box<dyn Command>>,
     checkpointer: Lane<()>,
     connections: u32,
@@ -35,11 +37,15 @@ pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Engine, OpenErr
 fn start(file: &str, options: StoreOptions) -> Result<Engine, StoreError> {
     let log = Arc::new(LogState::default());
     // The writer comes first: it turns the log on, which a reader can't.
+    let writer = writer::start(file, options, Arc::clone(&log))?;
+    let checkpointer = checkpointer::start(file, options, log)?;
+    let readers = readers::start(file, options)?;
     Ok(Engine {
-        writer: writer::start(file, options, Arc::clone(&log))?,
-        checkpointer: checkpointer::start(file, options, log)?,
-        readers: readers::start(file, options)?,
-        connections: options.readers.max(1),
+        look_ups: LookUps::new(file, Arc::clone(readers.tally())),
+        readers,
+        writer,
+        checkpointer,
+        connections: options.readers.max(1) + lookups::AT_ONCE,
     })
 }
 
@@ -59,12 +65,15 @@ impl Engine {
         settle(what, queued, outcome).await
     }
 
-    /// Looks a session up.
+    /// Looks a session up, at once where that can be done.
     pub(crate) async fn find_session(
         &self,
         what: &'static str,
         key: SessionKey,
     ) -> Result<Option<SessionView>, Unavailable> {
+        if let Some(found) = self.look_ups.find(|conn| find_session(conn, &key)) {
+            return Ok(found);
+        }
         self.read(what, move |conn| find_session(conn, &key)).await
     }
 
@@ -128,6 +137,7 @@ impl Engine {
     pub(crate) fn shutdown(&self) {
         self.writer.close();
         self.readers.close();
+        self.look_ups.close();
         self.checkpointer.close();
     }
 }

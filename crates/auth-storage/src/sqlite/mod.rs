@@ -26,6 +26,7 @@ mod checkpointer;
 pub(crate) mod ends;
 mod engine;
 pub(crate) mod examine;
+mod lookups;
 pub(crate) mod migrations;
 #[cfg(test)]
 mod plans;
@@ -35,6 +36,7 @@ mod rotation;
 mod writer;
 
 pub(crate) use body::Adapter;
+use body::find_session;
 pub(crate) use engine::{Engine, open};
 use migrations::are_pending as migrations_are_pending;
 
