@@ -15,6 +15,13 @@ const ROW: f64 = 28.0;
 /// The scenarios whose latencies are plotted.
 const WITH_LATENCIES: [&str; 4] = ["half-load", "login", "saturation", "storm"];
 
+/// The dots of a case, each with its class.
+const DOTS: [(Figure, &str); 3] = [
+    (Figure::P50Ms, "low"),
+    (Figure::P95Ms, "mid"),
+    (Figure::P99Ms, "high"),
+];
+
 /// A bar for each share that is a goal and was measured, with its lowest and highest run and a mark at the goal.
 pub(super) fn of_goals(kept: &[Kept]) -> String {
     let shares: Vec<Share<'_>> = verdicts(kept)
@@ -28,7 +35,7 @@ pub(super) fn of_goals(kept: &[Kept]) -> String {
     let scale = Scale::Linear(most);
     let mut drawing = framed(
         shares.len(),
-        "Shares that are goals, each with its lowest and highest run",
+        "Shares, each with its lowest and highest run; the upright mark is the goal",
     );
     for percent in (0..=float_up(most)).step_by(20) {
         let share = f64::from(percent) / 100.0;
@@ -59,10 +66,7 @@ pub(super) fn of_latencies(kept: &[Kept]) -> String {
         })
         .filter(|(_, case)| case.median.figure(Figure::P50Ms).is_some())
         .collect();
-    let mut drawing = framed(
-        cases.len(),
-        "Latencies: p50, p95 and p99, in milliseconds, on a logarithmic scale",
-    );
+    let mut drawing = framed(cases.len(), "Latencies in milliseconds, on a logarithmic scale");
     for power in [0.1, 1.0, 10.0, 100.0, 1_000.0, 10_000.0] {
         grid(
             &mut drawing,
@@ -71,14 +75,14 @@ pub(super) fn of_latencies(kept: &[Kept]) -> String {
             &format!("{power} ms"),
         );
     }
+    for (x, (figure, class)) in [620.0, 700.0, 780.0].into_iter().zip(DOTS) {
+        let name = figure.label().trim_start_matches("latency ");
+        drawing.dot(class, (x, 14.0));
+        drawing.text("faint", (x + 10.0, 18.0), Anchor::Start, name);
+    }
     for ((name, case), y) in cases.iter().zip(rows()) {
         drawing.text("name", (LEFT - 10.0, y + 4.0), Anchor::End, name);
-        let dots = [
-            (Figure::P50Ms, "low"),
-            (Figure::P95Ms, "mid"),
-            (Figure::P99Ms, "high"),
-        ];
-        for (figure, class) in dots {
+        for (figure, class) in DOTS {
             if let Some(latency) = case.median.figure(figure) {
                 drawing.dot(class, (Scale::Logarithmic.place(latency), y));
             }
@@ -223,7 +227,8 @@ mod tests {
         assert_eq!(goals.matches("<rect class=\"good\"").count(), 1, "{goals}");
         assert!(goals.contains("refresh, 64 connections, of B"), "{goals}");
         let latencies = of_latencies(&kept());
-        assert_eq!(latencies.matches("<circle").count(), 3, "{latencies}");
+        // Three of the case, and three that say what they are.
+        assert_eq!(latencies.matches("<circle").count(), 6, "{latencies}");
         assert!(latencies.contains("half-load: half of the peak"), "{latencies}");
     }
 }

@@ -55,7 +55,12 @@ pub(super) fn of(kept: &[Kept]) -> String {
          ![Latencies](performance/{PLOT_OF_LATENCIES})\n"
     );
     section += &plots;
-    section.extend(kept.iter().map(of_one));
+    let common = common_machine(kept);
+    section.extend(common.as_ref().map(|machine| format!("\nMachine: {machine}.\n")));
+    section.extend(kept.iter().map(|kept| match &common {
+        Some(_) => of_one(kept, ""),
+        None => of_one(kept, &format!("Machine: {}. ", machine(&kept.results))),
+    }));
     section
 }
 
@@ -104,10 +109,25 @@ fn mark(case: &Case) -> &'static str {
     if case.median.is_disturbed { " †" } else { "" }
 }
 
-fn of_one(kept: &Kept) -> String {
+/// The machine of all of them, where it is one.
+fn common_machine(kept: &[Kept]) -> Option<String> {
+    let mut machines = kept.iter().map(|kept| machine(&kept.results));
+    let first = machines.next()?;
+    machines.all(|machine| machine == first).then_some(first)
+}
+
+fn machine(results: &Results) -> String {
+    let on = &results.machine;
+    let ifma = if on.has_ifma { "with" } else { "without" };
+    let (cpu, cores, kernel, file_system, openssl) =
+        (&on.cpu, on.cores, &on.kernel, &on.file_system, &on.openssl);
+    format!("{cpu}, {ifma} AVX-512 IFMA, {cores} cores, Linux {kernel}, database on {file_system}, {openssl}")
+}
+
+fn of_one(kept: &Kept, machine: &str) -> String {
     let results = &kept.results;
     let (date, conditions) = (&results.date, conditions(results));
-    let mut text = format!("\n### {}\n\n{date}. {conditions}\n\n", kept.name);
+    let mut text = format!("\n### {}\n\n{date}. {machine}{conditions}\n\n", kept.name);
     text.push_str(&table(results));
     if results.cases.iter().any(|case| case.median.is_disturbed) {
         text.push_str("\n† In a run of it others had more than 5 % of the server's cores.\n");
@@ -118,30 +138,18 @@ fn of_one(kept: &Kept) -> String {
 
 fn conditions(results: &Results) -> String {
     let (on, by) = (&results.machine, &results.conditions);
-    let ifma = if on.has_ifma { "with" } else { "without" };
     let postgresql = on.postgresql.as_ref();
-    let postgresql = postgresql.map_or_else(String::new, |version| format!(", PostgreSQL {version}"));
+    let postgresql = postgresql.map_or_else(String::new, |version| format!("PostgreSQL {version}, "));
     let settings = match by.settings.as_slice() {
         [] => String::new(),
         settings => format!(" Settings: `{}`.", settings.join("`, `")),
     };
+    let (build, server, generator) = (&by.build, &by.server_cores, &by.generator_cores);
+    let (runs, seconds, warm_up) = (by.runs, by.seconds, by.warm_up_seconds);
+    let (sync, load, durability) = (on.fdatasync_ms, &by.load, &by.durability);
     format!(
-        "{}, {ifma} AVX-512 IFMA, {} cores, Linux {}, {}{postgresql}, fdatasync {:.2} ms on {}; {} build, server on cores \
-         {:?}, generator on {:?}; {} runs of {} s after {} s of warm-up. Load: {}. Durability: {}.{settings}",
-        on.cpu,
-        on.cores,
-        on.kernel,
-        on.openssl,
-        on.fdatasync_ms,
-        on.file_system,
-        by.build,
-        by.server_cores,
-        by.generator_cores,
-        by.runs,
-        by.seconds,
-        by.warm_up_seconds,
-        by.load,
-        by.durability,
+        "{postgresql}fdatasync {sync:.2} ms; {build} build, server on cores {server:?}, generator on {generator:?}; {runs} \
+         runs of {seconds} s after {warm_up} s of warm-up. Load: {load}. Durability: {durability}.{settings}"
     )
 }
 
@@ -199,6 +207,19 @@ mod tests {
     }
 
     #[test]
+    fn results_of_several_machines_name_each_its_own() {
+        let mut kept = kept();
+        kept[1].results.machine.has_ifma = true;
+        let section = of(&kept);
+        for part in [
+            "UTC. Machine: A processor, without",
+            "UTC. Machine: A processor, with AVX",
+        ] {
+            assert!(section.contains(part), "{part} in {section}");
+        }
+    }
+
+    #[test]
     fn a_table_has_the_columns_that_a_case_has_and_a_mark_where_it_was_disturbed() {
         let mut kept = kept();
         kept[1].results.cases[0].median.is_disturbed = true;
@@ -207,7 +228,8 @@ mod tests {
             "| case | granted, /s | ratio to B, % |\n|---|---|---|\n| 64 connections † | 1600 (1600, 1600) | 82.0 (81.0, 83.0) |",
             "| case | latency p50, ms | latency p95, ms | latency p99, ms |",
             "† In a run",
-            "without AVX-512 IFMA, 2 cores",
+            "\nMachine: A processor, without AVX-512 IFMA, 2 cores",
+            "\n2026-01-01 00:00 UTC. fdatasync 0.25 ms; release build, server on cores [0]",
         ] {
             assert!(section.contains(part), "{part} in {section}");
         }
