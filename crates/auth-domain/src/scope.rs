@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +12,10 @@ pub const MAX_SCOPE_BYTES: usize = 2_048;
 pub const MAX_SCOPE_TOKENS: usize = 64;
 
 /// A set of scope tokens; written as one text with single spaces, sorted, each token once.
+///
+/// It never changes, and copies share it: a refresh says the same scope in two tokens, an answer and an audit row.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Scope(BTreeSet<Box<str>>);
+pub struct Scope(Arc<BTreeSet<Box<str>>>);
 
 /// Why a text is not a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +52,7 @@ impl Scope {
         if tokens.len() > MAX_SCOPE_TOKENS {
             return Err(ScopeFault::TooLarge);
         }
-        Ok(Self(tokens))
+        Ok(Self(Arc::new(tokens)))
     }
 
     /// Whether it holds no token.
@@ -65,7 +68,10 @@ impl Scope {
     /// The tokens that are in both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0).cloned().collect())
+        if self.is_within(other) {
+            return self.clone();
+        }
+        Self(Arc::new(self.0.intersection(&other.0).cloned().collect()))
     }
 
     /// The tokens, in order.
@@ -94,8 +100,9 @@ pub fn narrow(grantable: &Scope, requested: Option<&Scope>) -> Option<Scope> {
 impl fmt::Display for Scope {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for token in &self.0 {
-            write!(out, "{separator}{token}")?;
+        for token in self.tokens() {
+            out.write_str(separator)?;
+            out.write_str(token)?;
             separator = " ";
         }
         Ok(())
