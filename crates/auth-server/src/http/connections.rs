@@ -347,12 +347,12 @@ impl Connection {
 
     /// Reads a part of what has come.
     fn poll_some(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut part = [0; PART];
-        let room = part.get_mut(..buffer.remaining().min(PART)).unwrap_or_default();
-        let mut part = ReadBuf::new(room);
+        let room = buffer.remaining().min(PART);
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
         ready!(self.poll_stream(context, &mut part))?;
         self.note_bytes(part.filled_mut());
-        buffer.put_slice(part.filled());
+        let read = part.filled().len();
+        buffer.advance(read);
         Poll::Ready(Ok(()))
     }
 
