@@ -10,6 +10,7 @@ use actix_web::web::Payload;
 use auth_domain::client_auth::BasicCredentials;
 use auth_domain::refusal::{Refusal, RequestFault};
 use auth_domain::request::AboutToken;
+use futures::future::LocalBoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -51,7 +52,10 @@ pub(super) async fn about_token(headers: &HeaderMap, body: Payload) -> Result<Ab
 
 /// Carries work to its end though the client hangs up meanwhile: what has been counted is corrected, what has been
 /// refused is audited, and every request has its line in the log.
-pub(super) async fn to_the_end<T: 'static>(work: impl Future<Output = T> + 'static) -> T {
+///
+/// The work is some kilobytes long, and whatever it is handed through on its way to the runtime would copy them: so it
+/// comes boxed.
+pub(super) async fn to_the_end<T: 'static>(work: LocalBoxFuture<'static, T>) -> T {
     let (tell, told) = oneshot::channel();
     actix_web::rt::spawn(async move {
         let ended = AssertUnwindSafe(work).catch_unwind().await;
@@ -127,10 +131,11 @@ mod tests {
         with_local_recorder(&recorder, || {
             actix_web::rt::System::new().block_on(async {
                 let (go, wait) = oneshot::channel::<()>();
-                let mut work = Box::pin(to_the_end(async move {
+                let defect = async move {
                     let _ = wait.await;
                     panic!("a defect");
-                }));
+                };
+                let mut work = Box::pin(to_the_end(defect.boxed_local()));
                 assert!(futures::poll!(&mut work).is_pending());
                 drop::<std::pin::Pin<Box<dyn Future<Output = ()>>>>(work);
                 go.send(()).unwrap();

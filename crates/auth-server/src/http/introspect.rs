@@ -9,6 +9,7 @@ use auth_domain::id::{Jti, SessionId, UserId};
 use auth_domain::introspection::{ActiveToken, Introspection};
 use auth_domain::request::AboutToken;
 use auth_domain::token_service::Answer;
+use futures::FutureExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -113,7 +114,9 @@ pub(super) async fn introspect(
     let stopwatch = Stopwatch::start();
     let incoming = incoming.into_inner();
     match intake::about_token(request.headers(), body).await {
-        Ok(request) => intake::to_the_end(carry_out(request, incoming, state, stopwatch)).await,
+        Ok(asked) => {
+            intake::to_the_end(carry_out(asked, incoming, state, stopwatch).boxed_local()).await
+        }
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }
 }

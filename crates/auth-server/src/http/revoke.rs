@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use auth_domain::request::AboutToken;
 use auth_domain::revocation::Revoked;
 use auth_domain::token_service::Answer;
+use futures::FutureExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -50,9 +51,9 @@ pub(super) async fn revoke(
     let stopwatch = Stopwatch::start();
     let incoming = incoming.into_inner();
     match intake::about_token(request.headers(), body).await {
-        Ok(request) => {
+        Ok(asked) => {
             incoming.is_begun.set(true);
-            intake::to_the_end(carry_out(request, incoming, state, stopwatch)).await
+            intake::to_the_end(carry_out(asked, incoming, state, stopwatch).boxed_local()).await
         }
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }

@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use auth_domain::refusal::Refusal;
 use auth_domain::request::TokenRequest;
 use auth_domain::token_service::{Answer, Outcome, TokenSet};
+use futures::FutureExt as _;
 
 use super::incoming::Incoming;
 use super::openapi::TokenForm;
@@ -52,9 +53,9 @@ pub(super) async fn issue(
     let stopwatch = Stopwatch::start();
     let incoming = incoming.into_inner();
     match parse(request.headers(), body, &incoming).await {
-        Ok(request) => {
+        Ok(asked) => {
             incoming.is_begun.set(true);
-            intake::to_the_end(carry_out(request, incoming, state, stopwatch)).await
+            intake::to_the_end(carry_out(asked, incoming, state, stopwatch).boxed_local()).await
         }
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }
