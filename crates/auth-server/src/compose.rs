@@ -380,6 +380,7 @@ pub fn http_settings(settings: &Settings, tls: Option<Arc<Certificates>>) -> Htt
             None => MetricsPage::Here,
         },
         request_timeout: listen.request_timeout,
+        requests_in_hand: listen.requests_in_hand,
         connections: ConnectionLimits {
             total: listen.max_connections,
             per_address: listen.max_connections_per_address,

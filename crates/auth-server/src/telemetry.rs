@@ -18,19 +18,22 @@ use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 use crate::http::incoming::{Incoming, Outage};
 
 use meters::Meters;
+use overload::Overload;
 
 mod catalogue;
 mod families;
 mod figures;
 mod log;
 mod meters;
+mod overload;
 mod process;
 mod request;
 pub mod traces;
 
 pub use catalogue::{ALL as METRICS, Begins, Kind, Metric, Values};
 pub use figures::{
-    connections, connections_max, database, database_up, key_directory, keys, replica_up, stopping,
+    connections, connections_max, database, database_up, in_hand, in_hand_max, key_directory, keys, replica_up,
+    stopping,
 };
 pub use log::{LogFormat, LogGuard, LogLevels, TelemetryError, init};
 pub use request::Ending;
@@ -44,6 +47,7 @@ pub struct Telemetry {
     metrics: PrometheusHandle,
     meters: Meters,
     observations: AtomicU32,
+    overload: Overload,
 }
 
 /// Measures how long something takes. Not a clock: it knows no time of day, only the time between two calls.
@@ -83,6 +87,7 @@ impl Telemetry {
             metrics,
             meters: Meters::new(),
             observations: AtomicU32::new(0),
+            overload: Overload::default(),
         }
     }
 

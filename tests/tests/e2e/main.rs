@@ -35,6 +35,7 @@ mod instances;
 mod keys;
 mod logging;
 mod metrics;
+mod overload;
 mod production;
 mod proxies;
 mod races;

@@ -18,6 +18,7 @@ use actix_web::http::header::{
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use auth_domain::ports::Random;
+use auth_domain::time::Seconds;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use tokio::time::error::Elapsed;
@@ -27,7 +28,9 @@ use super::PlainHttp;
 use super::client_address::Trust;
 use super::connections::{self, Going};
 use super::cors::{Cors, Readers};
+use super::in_hand::InHand;
 use super::incoming::{CORRELATION_ID, Incoming};
+use super::intake;
 use super::route::{Asked, Paths};
 use super::stopping::Stopping;
 use super::unread::{Unread, until_sent};
@@ -68,6 +71,8 @@ pub(super) struct Rules {
     pub(super) cors: Cors,
     /// How long a request may go without an answer.
     pub(super) request_timeout: Duration,
+    /// What this worker has in hand.
+    pub(super) in_hand: InHand,
     /// Whether secrets are taken over plain HTTP.
     pub(super) plain_http: PlainHttp,
     /// Done once it has been said that a proxy names no client.
@@ -82,11 +87,11 @@ pub(super) struct Rules {
 
 /// The outermost layer of the application.
 #[derive(Clone)]
-pub(super) struct Edge(Arc<Rules>);
+pub(super) struct Edge(Rc<Rules>);
 
 impl Edge {
     pub(super) fn new(rules: Rules) -> Self {
-        Self(Arc::new(rules))
+        Self(Rc::new(rules))
     }
 }
 
@@ -104,7 +109,7 @@ where
     fn new_transform(&self, service: S) -> Self::Future {
         ready(Ok(EdgeService {
             service: Rc::new(service),
-            rules: Arc::clone(&self.0),
+            rules: Rc::clone(&self.0),
         }))
     }
 }
@@ -112,7 +117,7 @@ where
 /// [`Edge`] around the rest of the application.
 pub(super) struct EdgeService<S> {
     service: Rc<S>,
-    rules: Arc<Rules>,
+    rules: Rc<Rules>,
 }
 
 impl<S, B> Service<ServiceRequest> for EdgeService<S>
@@ -131,6 +136,16 @@ where
         if let Some((answer, ending)) = answer_without_handler(&request, &mark, &self.rules) {
             let answer = mark.put_on(mark.ended(answer, ending));
             return Box::pin(ready(Ok(request.into_response(answer))));
+        }
+        if let Some(retry_after) = mark.turn_away() {
+            return Box::pin(async move {
+                // What comes of it is taken, or the framework would hang up: a client that comes again by the same
+                // connection costs less than one that has to open another.
+                intake::pass_over(request.take_payload()).await;
+                let answer = wire::turned_away(retry_after);
+                let answer = mark.put_on(mark.ended(answer, Ending::TurnedAway));
+                Ok(request.into_response(answer))
+            });
         }
         request.extensions_mut().insert(Rc::clone(&mark.incoming));
         let service = Rc::clone(&self.service);
@@ -227,7 +242,7 @@ struct Mark {
     asked: Asked,
     since: Stopwatch,
     incoming: Rc<Incoming>,
-    rules: Arc<Rules>,
+    rules: Rc<Rules>,
     readers: Readers,
     unread: Option<Unread>,
     /// Only so that it lasts until the answer is sent.
@@ -235,7 +250,7 @@ struct Mark {
 }
 
 impl Mark {
-    fn of(request: &mut ServiceRequest, rules: &Arc<Rules>) -> Self {
+    fn of(request: &mut ServiceRequest, rules: &Rc<Rules>) -> Self {
         let since = Stopwatch::start();
         let going = connections::begin(request).map(Rc::new);
         let asked = rules.paths.asked(request);
@@ -247,11 +262,18 @@ impl Mark {
             asked,
             since,
             incoming: Rc::new(incoming),
-            rules: Arc::clone(rules),
+            rules: Rc::clone(rules),
             readers: rules.cors.readers(request.path(), request.headers()),
             unread: Unread::hold(request),
             going,
         }
+    }
+
+    /// When to come again, where the worker has as much in hand as it takes and this would be more.
+    fn turn_away(&self) -> Option<Seconds> {
+        self.asked
+            .is_about_tokens()
+            .then(|| self.rules.in_hand.turn_away())?
     }
 
     fn correlation_id(&self) -> &str {

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
+use actix_web::dev;
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
 };
@@ -15,6 +16,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use super::in_hand::Begun;
 use super::{basic, form};
 use crate::telemetry;
 
@@ -55,10 +57,11 @@ pub(super) async fn about_token(headers: &HeaderMap, body: Payload) -> Result<Ab
 ///
 /// The work is some kilobytes long, and whatever it is handed through on its way to the runtime would copy them: so it
 /// comes boxed.
-pub(super) async fn to_the_end<T: 'static>(work: LocalBoxFuture<'static, T>) -> T {
+pub(super) async fn to_the_end<T: 'static>(begun: Option<Begun>, work: LocalBoxFuture<'static, T>) -> T {
     let (tell, told) = oneshot::channel();
     actix_web::rt::spawn(async move {
         let ended = AssertUnwindSafe(work).catch_unwind().await;
+        drop(begun);
         if let Err(Err(_panic)) = tell.send(ended) {
             telemetry::panicked_unseen();
         }
@@ -70,6 +73,21 @@ pub(super) async fn to_the_end<T: 'static>(work: LocalBoxFuture<'static, T>) -> 
         // The worker itself is ending, and nobody is left to be answered.
         Err(_) => std::future::pending().await,
     }
+}
+
+/// Lets the body of a request come and go, as far as one may be long and may take: nobody reads it.
+pub(super) async fn pass_over(mut body: dev::Payload) {
+    let all = async {
+        let mut length = 0;
+        while let Some(Ok(chunk)) = body.next().await {
+            length += chunk.len();
+            if length > MAX_BODY_BYTES {
+                return;
+            }
+        }
+    };
+    // Whatever is left of it, the connection ends with the answer.
+    let _ = tokio::time::timeout(BODY_TIMEOUT, all).await;
 }
 
 /// Exactly one media type, with any parameters, and no compression.
@@ -135,7 +153,7 @@ mod tests {
                     let _ = wait.await;
                     panic!("a defect");
                 };
-                let mut work = Box::pin(to_the_end(defect.boxed_local()));
+                let mut work = Box::pin(to_the_end(None, defect.boxed_local()));
                 assert!(futures::poll!(&mut work).is_pending());
                 drop::<std::pin::Pin<Box<dyn Future<Output = ()>>>>(work);
                 go.send(()).unwrap();

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::incoming::Incoming;
 use super::openapi::AboutTokenForm;
-use super::{State, intake, wire};
+use super::{State, in_hand, intake, wire};
 use crate::telemetry::Stopwatch;
 
 /// What a token stands for (RFC 7662 section 2.2). Of one that is not active nothing but that is told.
@@ -115,7 +115,8 @@ pub(super) async fn introspect(
     let incoming = incoming.into_inner();
     match intake::about_token(request.headers(), body).await {
         Ok(asked) => {
-            intake::to_the_end(carry_out(asked, incoming, state, stopwatch).boxed_local()).await
+            let begun = in_hand::begin(&request);
+            intake::to_the_end(begun, carry_out(asked, incoming, state, stopwatch).boxed_local()).await
         }
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use connections::{Connection, ConnectionLimits, Door};
 use cors::{AllowedOrigins, Cors};
 use docs::DocsPage;
 use edge::Edge;
+use in_hand::{AllInHand, InHand};
 use tls::Certificates;
 
 pub use stopping::Stopping;
@@ -42,6 +44,7 @@ pub mod docs;
 mod edge;
 mod fallback;
 pub mod form;
+mod in_hand;
 pub mod incoming;
 mod intake;
 mod introspect;
@@ -107,6 +110,8 @@ pub struct HttpSettings {
     pub origins: AllowedOrigins,
     /// How long a request may go without an answer.
     pub request_timeout: Duration,
+    /// How many requests a worker takes in hand at a time; any number where it is `None`.
+    pub requests_in_hand: Option<NonZeroUsize>,
     /// How many connections there may be, and how long one may keep us waiting.
     pub connections: ConnectionLimits,
     /// The certificate to serve HTTPS with; `None` serves plain HTTP.
@@ -148,6 +153,7 @@ impl Default for HttpSettings {
             trust: Trust::default(),
             origins: AllowedOrigins::default(),
             request_timeout: Duration::from_secs(10),
+            requests_in_hand: None,
             connections: ConnectionLimits::default(),
             tls: None,
             plain_http: PlainHttp::default(),
@@ -166,6 +172,7 @@ pub struct State {
     /// The path of the issuer URL, which clients put after [`METADATA`] (RFC 8414 section 3.1).
     issuer_path: String,
     openapi: Bytes,
+    in_hand: AllInHand,
     /// Done once it has been said that a proxy names no client.
     nameless: Arc<Once>,
 }
@@ -181,6 +188,7 @@ impl State {
             issuer_path: discovery::path_of(&services.tokens.policy().issuer.url).to_owned(),
             metadata: serde_json::to_vec(&metadata)?.into(),
             openapi: openapi::document()?.into(),
+            in_hand: AllInHand::default(),
             nameless: Arc::new(Once::new()),
             services,
             telemetry: Arc::new(telemetry),
@@ -213,6 +221,9 @@ pub fn prepare(services: Services) -> io::Result<Data<State>> {
 pub fn serve(state: &Data<State>, settings: HttpSettings, listener: TcpListener) -> io::Result<Server> {
     let limits = settings.connections;
     telemetry::connections_max(limits.total);
+    if let Some(most) = settings.requests_in_hand {
+        telemetry::in_hand_max(most.get().saturating_mul(settings.workers));
+    }
     let tls = settings.tls.as_ref().map(Certificates::acceptor).transpose();
     let tls = tls.map_err(io::Error::other)?;
     let door = Door::new(limits, settings.trust.clone(), tls).counted();
@@ -329,6 +340,8 @@ pub fn app(
 > {
     let prefix = settings.base_path.trim_end_matches('/');
     let of_issuer = format!("{METADATA}{}", state.issuer_path);
+    // Each worker makes an application of its own.
+    let in_hand = InHand::at_most(settings.requests_in_hand, state.in_hand.clone());
     let edge = Edge::new(edge::Rules {
         paths: route::Paths {
             prefix: prefix.to_owned(),
@@ -338,6 +351,7 @@ pub fn app(
         trust: settings.trust.clone(),
         cors: Cors::new(settings.origins.clone(), prefix),
         request_timeout: settings.request_timeout,
+        in_hand: in_hand.clone(),
         plain_http: settings.plain_http,
         nameless: Arc::clone(&state.nameless),
         is_traced: state.services.is_traced,
@@ -355,7 +369,7 @@ pub fn app(
             MetricsPage::Elsewhere => {}
         }
     };
-    let mut app = App::new().app_data(state).configure(routes);
+    let mut app = App::new().app_data(state).app_data(in_hand).configure(routes);
     if !prefix.is_empty() {
         app = app.service(web::scope(prefix).configure(routes));
     }
@@ -378,6 +392,7 @@ pub fn operators_app(
         trust: Trust::default(),
         cors: Cors::new(AllowedOrigins::default(), ""),
         request_timeout: OPERATORS_PATIENCE,
+        in_hand: InHand::at_most(None, AllInHand::default()),
         // Nothing here takes a secret.
         plain_http: PlainHttp::Served,
         nameless: Arc::clone(&state.nameless),

@@ -141,6 +141,7 @@ pub(super) async fn metrics(incoming: ReqData<Rc<Incoming>>, state: Data<State>)
     let database = probe(&*state.services.store, &incoming);
     let (database, ()) = futures::join!(database, (state.services.gauges)());
     telemetry::database_up(database.is_some());
+    telemetry::in_hand(state.in_hand.count());
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8"))
         .body(state.telemetry.render())

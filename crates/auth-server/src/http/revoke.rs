@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::incoming::Incoming;
 use super::openapi::AboutTokenForm;
-use super::{State, intake, wire};
+use super::{State, in_hand, intake, wire};
 use crate::telemetry::Stopwatch;
 
 /// The answer to a revocation.
@@ -52,8 +52,9 @@ pub(super) async fn revoke(
     let incoming = incoming.into_inner();
     match intake::about_token(request.headers(), body).await {
         Ok(asked) => {
+            let begun = in_hand::begin(&request);
             incoming.is_begun.set(true);
-            intake::to_the_end(carry_out(asked, incoming, state, stopwatch).boxed_local()).await
+            intake::to_the_end(begun, carry_out(asked, incoming, state, stopwatch).boxed_local()).await
         }
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }

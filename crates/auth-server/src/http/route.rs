@@ -12,11 +12,14 @@ pub const OTHER: &str = "other";
 /// Where tokens are asked for.
 pub const TOKEN: &str = "/oauth/token";
 
+const REVOKE: &str = "/oauth/revoke";
+const INTROSPECT: &str = "/oauth/introspect";
+
 /// Every route, by the path that its handler has; and [`OTHER`].
 pub const NAMES: &[&str] = &[
     TOKEN,
-    "/oauth/revoke",
-    "/oauth/introspect",
+    REVOKE,
+    INTROSPECT,
     "/.well-known/jwks.json",
     METADATA,
     "/health",
@@ -43,6 +46,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Whether it is about tokens, which costs a worker more than to hand out what is ready.
+    pub(super) fn is_about_tokens(self) -> bool {
+        self.method == "POST" && matches!(self.route, TOKEN | REVOKE | INTROSPECT)
+    }
+
     /// Whether machines of operators ask this all the time: no trace is worth that.
     pub(super) fn is_by_operators(self) -> bool {
         matches!(self.route, "/health" | "/ready" | "/live" | "/metrics")

@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 use super::incoming::Incoming;
 use super::openapi::TokenForm;
 use super::wire::TokenResponse;
-use super::{State, device_cookie, intake, wire};
+use super::{State, device_cookie, in_hand, intake, wire};
 use crate::telemetry::{self, Stopwatch};
 
 /// Issues tokens.
@@ -54,8 +54,9 @@ pub(super) async fn issue(
     let incoming = incoming.into_inner();
     match parse(request.headers(), body, &incoming).await {
         Ok(asked) => {
+            let begun = in_hand::begin(&request);
             incoming.is_begun.set(true);
-            intake::to_the_end(carry_out(asked, incoming, state, stopwatch).boxed_local()).await
+            intake::to_the_end(begun, carry_out(asked, incoming, state, stopwatch).boxed_local()).await
         }
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }

@@ -169,6 +169,11 @@ pub fn unavailable(retry_after: Seconds) -> Row {
     .retrying(retry_after)
 }
 
+/// The answer to a request about a token that nothing has been begun for.
+pub fn turned_away(retry_after: Seconds) -> HttpResponse {
+    uncached(unavailable(retry_after).response())
+}
+
 fn describe(fault: RequestFault) -> Cow<'static, str> {
     let text = match fault {
         RequestFault::ContentType => "The content type must be application/x-www-form-urlencoded.",

@@ -114,6 +114,8 @@ pub struct Listen {
     pub max_connections: usize,
     /// How many of them one address may have.
     pub max_connections_per_address: usize,
+    /// How many requests about tokens a worker works on at a time; any number where it is `None`.
+    pub requests_in_hand: Option<NonZeroUsize>,
     /// How many threads serve; `None` is one for each CPU core.
     pub workers: Option<usize>,
     /// How long a shutdown waits.

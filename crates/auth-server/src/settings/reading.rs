@@ -181,6 +181,7 @@ impl<'a> Reading<'a> {
         let request_timeout = self.value(Key::RequestTimeout, values::seconds(1..=300));
         let max_connections = self.value(Key::MaxConnections, values::count(1..=1_000_000));
         let per_address = self.value(Key::MaxConnectionsPerAddress, values::count(1..=1_000_000));
+        let in_hand = self.value(Key::MaxRequestsInHand, values::count(0..=1_000_000));
         let workers = self.optional(Key::Workers, values::count(1..=256));
         let shutdown_timeout = self.value(Key::ShutdownTimeout, values::seconds(0..=3_600));
         let drain_delay = self.value(Key::DrainDelay, values::seconds(0..=3_600));
@@ -209,6 +210,7 @@ impl<'a> Reading<'a> {
             request_timeout: Duration::from_secs(request_timeout?.get().into()),
             max_connections: max_connections?,
             max_connections_per_address: per_address?,
+            requests_in_hand: NonZeroUsize::new(in_hand?),
             workers: workers?,
             shutdown_timeout: Duration::from_secs(shutdown_timeout?.get().into()),
         })

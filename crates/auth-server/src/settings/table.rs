@@ -159,6 +159,9 @@ settings! {
     MaxConnectionsPerAddress "MAX_CONNECTIONS_PER_ADDRESS" Server Open;
         takes "1 to 1000000"; default Value("1024");
         "How many of them one address may have (an IPv6 /64 counts as one). `TRUSTED_PROXIES` are not held to it."
+    MaxRequestsInHand "MAX_REQUESTS_IN_HAND" Server Open;
+        takes "1 to 1000000, or 0"; default Value("256");
+        "How many requests to sign in, refresh, revoke or introspect a worker works on at a time. One more is answered 503 with `Retry-After` before anything has been begun for it, so that whoever is served waits no longer than for these; 0 is any number."
     TlsCertPath "TLS_CERT_PATH" Server Open;
         takes "a PEM file"; default Unset("plain HTTP");
         "The certificate to serve HTTPS with, and after it those that lead to its issuer. Read again when it changes, and on SIGHUP. `TLS_KEY_PATH` belongs to it."

@@ -212,6 +212,12 @@ metrics! {
         "Seconds from the head of a request to its rendered answer; token requests have a histogram of their own."
     REQUESTS_LATE "auth_http_requests_late_total" Counter [], AtOnce;
         "Requests that got no answer within REQUEST_TIMEOUT."
+    TURNED_AWAY "auth_http_requests_turned_away_total" Counter [], AtOnce;
+        "Requests about tokens that were told to come again before they were begun, since their worker had MAX_REQUESTS_IN_HAND."
+    IN_HAND "auth_http_requests_in_hand" Gauge [], Later;
+        "Requests about tokens that were being worked on when the metrics were read."
+    IN_HAND_MAX "auth_http_requests_in_hand_max" Gauge [], Later;
+        "As many as all workers take at a time; absent where MAX_REQUESTS_IN_HAND is 0."
     PANICS "auth_http_panics_total" Counter [], AtOnce;
         "Panics caught on their way out of a handler."
     CONNECTIONS "auth_http_connections" Gauge [], AtOnce;

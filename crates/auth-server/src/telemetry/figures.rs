@@ -16,6 +16,16 @@ pub fn connections_max(most: usize) {
     metrics::gauge!(meters::CONNECTIONS_MAX).set(number(most));
 }
 
+/// Publishes how many requests about tokens are being worked on.
+pub fn in_hand(requests: usize) {
+    metrics::gauge!(meters::IN_HAND).set(number(requests));
+}
+
+/// Publishes how many all workers take.
+pub fn in_hand_max(most: usize) {
+    metrics::gauge!(meters::IN_HAND_MAX).set(number(most));
+}
+
 /// Publishes that the process is about to stop.
 pub fn stopping() {
     metrics::gauge!(meters::STOPPING).set(1.0);

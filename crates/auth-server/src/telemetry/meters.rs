@@ -24,12 +24,19 @@ pub(super) struct Meters {
     token_durations: Family<Histogram>,
     profile_uses: Family<Counter>,
     rotations: Family<Counter>,
+    turned_away: Family<Counter>,
 }
 
 impl Meters {
     pub(super) fn new() -> Self {
-        let [requests, token_requests, profile_uses, rotations] =
-            [HTTP_REQUESTS, TOKEN_REQUESTS, PROFILE_USES, ROTATIONS].map(Family::counters);
+        let [requests, token_requests, profile_uses, rotations, turned_away] = [
+            HTTP_REQUESTS,
+            TOKEN_REQUESTS,
+            PROFILE_USES,
+            ROTATIONS,
+            TURNED_AWAY,
+        ]
+        .map(Family::counters);
         let [durations, token_durations] = [HTTP_DURATION, DURATION].map(Family::histograms);
         Self {
             requests,
@@ -38,7 +45,13 @@ impl Meters {
             token_durations,
             profile_uses,
             rotations,
+            turned_away,
         }
+    }
+
+    /// Counts a request that was turned away.
+    pub(super) fn turned_away(&self) {
+        self.turned_away.with(&[], |counter| counter.increment(1));
     }
 
     /// Counts an answered request, whatever it was.

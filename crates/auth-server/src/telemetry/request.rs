@@ -16,6 +16,8 @@ pub enum Ending {
     Answered,
     /// It held a secret, perhaps, and came over plain HTTP.
     PlainHttp,
+    /// Its worker had as much in hand as it takes.
+    TurnedAway,
     /// It had no answer in time.
     Late,
     /// Its handler panicked.
@@ -44,6 +46,10 @@ impl Telemetry {
             self.meters.token_answered(meters::UNKNOWN_GRANT, status);
         }
         self.note_observation();
+        if ending == Ending::TurnedAway {
+            self.meters.turned_away();
+            self.overload.turned_away();
+        }
         let answered = Answered {
             asked,
             status,
@@ -92,6 +98,8 @@ impl Answered<'_> {
                 self,
                 "refused: it came over plain HTTP, or by a proxy that does not say https"
             ),
+            // There are thousands a second: `Overload` tells of all of them.
+            Ending::TurnedAway => request_line!(debug, "request", self, "turned away"),
             Ending::Late => {
                 metrics::counter!(meters::REQUESTS_LATE).increment(1);
                 request_line!(warn, "request_timeout", self, "no answer in time");
