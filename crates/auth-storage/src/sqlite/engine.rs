@@ -9,6 +9,7 @@ use auth_domain::session::{Rotated, Rotation, SessionKey, SessionView};
 use tokio::sync::oneshot;
 
 use super::checkpointer::{self, LogState};
+use super::gathering::Gathering;
 use super::lookups::{self, LookUps};
 use super::readers::{self, Query};
 use super::writer::{self, Command, Job};
@@ -23,6 +24,7 @@ pub(crate) struct Engine {
     readers: Lane<Query>,
     look_ups: LookUps,
     writer: Lane<Box<dyn Command>>,
+    gathering: Arc<Gathering>,
     checkpointer: Lane<()>,
     connections: u32,
 }
@@ -36,14 +38,16 @@ pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Engine, OpenErr
 
 fn start(file: &str, options: StoreOptions) -> Result<Engine, StoreError> {
     let log = Arc::new(LogState::default());
+    let gathering = Arc::<Gathering>::default();
     // The writer comes first: it turns the log on, which a reader can't.
-    let writer = writer::start(file, options, Arc::clone(&log))?;
+    let writer = writer::start(file, options, Arc::clone(&log), &gathering)?;
     let checkpointer = checkpointer::start(file, options, log)?;
     let readers = readers::start(file, options)?;
     Ok(Engine {
         look_ups: LookUps::new(file, Arc::clone(readers.tally())),
         readers,
         writer,
+        gathering,
         checkpointer,
         connections: options.readers.max(1) + lookups::AT_ONCE,
     })
@@ -85,6 +89,9 @@ impl Engine {
     {
         let (job, outcome) = Job::new(work);
         let queued = self.writer.submit(Box::new(job));
+        if queued.is_ok() {
+            self.gathering.join().await;
+        }
         settle(what, queued, outcome).await
     }
 

@@ -26,6 +26,7 @@ mod checkpointer;
 pub(crate) mod ends;
 mod engine;
 pub(crate) mod examine;
+mod gathering;
 mod lookups;
 pub(crate) mod migrations;
 #[cfg(test)]

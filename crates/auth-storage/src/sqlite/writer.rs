@@ -7,7 +7,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,15 +16,13 @@ use diesel::prelude::*;
 use tokio::sync::oneshot;
 
 use super::checkpointer::LogState;
+use super::gathering::{Gathering, Pace};
 use super::{Conn, connect};
 use crate::StoreOptions;
 use crate::error::StoreError;
 use crate::lane::Lane;
 use crate::tally::Tally;
 
-/// The least time from one commit to the next. A fast disk would otherwise make groups of one under load, each with
-/// the price of a transaction and a sync; so they grow with the load, and nobody waits longer than this for it.
-const PACE: Duration = Duration::from_millis(4);
 /// The most commands in one transaction.
 const MAX_GROUP: usize = 256;
 /// How long the log may keep the writer from its work when it is to be started over. Whoever reads for longer, as a
@@ -121,6 +119,7 @@ pub(super) fn start(
     file: &str,
     options: StoreOptions,
     log: Arc<LogState>,
+    gathering: &Gathering,
 ) -> Result<Lane<Box<dyn Command>>, StoreError> {
     let tally = Arc::<Tally>::default();
     let mut writer = Writer {
@@ -137,23 +136,33 @@ pub(super) fn start(
         .name("store-writer".to_owned())
         .spawn(move || writer.work(&waiting))
         .map_err(|error| StoreError::NoConnection(error.to_string()))?;
+    gathering.belongs_to(thread.thread().clone());
     Ok(Lane::new(entrance, vec![thread], tally))
 }
 
 impl Writer {
     fn work(&mut self, waiting: &Receiver<Box<dyn Command>>) {
-        let mut next_commit = Instant::now();
-        while let Ok(first) = waiting.recv() {
-            wait_until(next_commit);
+        let mut pace = Pace::QUIET;
+        let mut next = waiting.recv().ok();
+        while let Some(first) = next {
             let rest = waiting.try_iter().take(MAX_GROUP - 1);
             let group: Vec<_> = std::iter::once(first).chain(rest).collect();
             self.tally.go(group.len());
             let busy = self.tally.busy();
             self.run(group);
-            next_commit = Instant::now() + PACE;
             self.shorten_log();
             drop(busy);
             self.tally.set_open(self.conn.is_some());
+            pace = pace.wait();
+            next = match waiting.try_recv() {
+                Ok(first) => Some(first),
+                Err(TryRecvError::Disconnected) => None,
+                // A command that comes alone, after a while, is not kept waiting for company.
+                Err(TryRecvError::Empty) => {
+                    pace = Pace::QUIET;
+                    waiting.recv().ok()
+                }
+            };
         }
     }
 
@@ -239,15 +248,6 @@ fn together(
             .iter_mut()
             .try_for_each(|command| run(command.as_mut(), conn))
     })
-}
-
-/// Waits for company, where the last commit was only just: a command that comes alone is not kept waiting.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "there is no event to wait for: the point is to let some pass"
-)]
-fn wait_until(moment: Instant) {
-    thread::sleep(moment.saturating_duration_since(Instant::now()));
 }
 
 fn answer(group: Vec<Box<dyn Command>>, fate: Result<(), &str>) {
