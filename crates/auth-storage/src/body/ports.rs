@@ -64,7 +64,7 @@ impl Clients for Adapter {
     async fn find(&self, client_id: &ClientId) -> Result<Option<Client>, Unavailable> {
         let client_id = client_id.clone();
         self.engine
-            .read("find a client", move |conn| clients::find(conn, &client_id))
+            .look_up("find a client", move |conn| clients::find(conn, &client_id))
             .await
     }
 }
@@ -130,7 +130,7 @@ impl AccessTokens for Adapter {
     ) -> Result<AccessStanding, Unavailable> {
         let (jti, client_id) = (*jti, client_id.clone());
         self.engine
-            .read("look at an access token", move |conn| {
+            .look_up("look at an access token", move |conn| {
                 access_tokens::standing(conn, &jti, user_id, &client_id)
             })
             .await

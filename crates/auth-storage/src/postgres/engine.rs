@@ -163,6 +163,15 @@ impl Engine {
         self.query(&self.reads, what, query).await
     }
 
+    /// Looks up what a few keys find: across a network a query like any other.
+    pub(crate) async fn look_up<T, Q>(&self, what: &'static str, query: Q) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        Q: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.read(what, query).await
+    }
+
     /// Looks a session up, together with whichever others are to be looked up at the moment. Never on a replica: a token
     /// that was rotated a moment ago would be taken for a copy.
     pub(crate) async fn find_session(

@@ -69,16 +69,25 @@ impl Engine {
         settle(what, queued, outcome).await
     }
 
-    /// Looks a session up, at once where that can be done.
+    /// Looks up what a few keys find, at once where that can be done.
+    pub(crate) async fn look_up<T, Q>(&self, what: &'static str, query: Q) -> Result<T, Unavailable>
+    where
+        T: Send + 'static,
+        Q: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
+    {
+        match self.look_ups.find(&query) {
+            Some(found) => Ok(found),
+            None => self.read(what, query).await,
+        }
+    }
+
+    /// Looks a session up.
     pub(crate) async fn find_session(
         &self,
         what: &'static str,
         key: SessionKey,
     ) -> Result<Option<SessionView>, Unavailable> {
-        if let Some(found) = self.look_ups.find(|conn| find_session(conn, &key)) {
-            return Ok(found);
-        }
-        self.read(what, move |conn| find_session(conn, &key)).await
+        self.look_up(what, move |conn| find_session(conn, &key)).await
     }
 
     /// Runs a command on the writer: all of it or nothing, and durable when this returns.
