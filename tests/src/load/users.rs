@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
@@ -16,6 +16,8 @@ use crate::wire::{self, Connection};
 /// The longest latency that is told apart from longer ones: a minute, in microseconds.
 const LONGEST_US: u64 = 60_000_000;
 const SIGNIFICANT_DIGITS: u8 = 3;
+/// A connection that has been idle for longer is opened anew: the server closes one after 75 s.
+const IDLE_AT_MOST: Duration = Duration::from_secs(30);
 /// The confidential client that asks what tokens stand for.
 pub(super) const RESOURCE_SERVER: &str = "bench-resource-server";
 /// Of a hundred requests of a mixed user, so many are of each kind; the rest are refreshes.
@@ -74,6 +76,7 @@ pub(super) struct User {
     address: SocketAddr,
     secret: String,
     connection: Connection,
+    used_last: Instant,
     act: Act,
     request: Vec<u8>,
     done: usize,
@@ -99,7 +102,7 @@ pub(super) enum Answered {
 pub struct Seen {
     /// How many requests were granted.
     pub requests: u64,
-    /// How many were turned away, which only a mixed user takes.
+    /// How many were turned away.
     pub turned_away: u64,
     /// From the first request to the last answer.
     pub seconds: f64,
@@ -138,7 +141,7 @@ impl Users {
     /// Where nobody listens.
     pub async fn connect_again(&mut self) -> io::Result<()> {
         for user in &mut self.0 {
-            user.connection = Connection::open(user.address).await?;
+            user.connect_again().await?;
         }
         Ok(())
     }
@@ -161,7 +164,7 @@ impl Users {
     /// Lets all users go on until the deadline, each to the end of the request it has then, or to the end of its stock.
     ///
     /// # Errors
-    /// The first answer that is not 200: a measurement with failures in it means nothing.
+    /// The first answer that neither grants nor turns away: a measurement with failures in it means nothing.
     pub async fn go_on_until(&mut self, deadline: Instant) -> io::Result<Seen> {
         let start = Instant::now();
         let mut going = JoinSet::new();
@@ -230,6 +233,7 @@ impl User {
             address,
             secret: target.secret.clone(),
             connection: Connection::open(address).await?,
+            used_last: Instant::now(),
             act: Act::Login,
             request: sign_in(address),
             // So that mixed users do not all do the same at the same time.
@@ -255,11 +259,10 @@ impl User {
             let now = Instant::now();
             match answered {
                 Answered::Granted => latencies.saturating_record(micros(now - sent)),
-                Answered::TurnedAway if self.doing == Doing::Mixed => {
+                Answered::TurnedAway => {
                     refused += 1;
                     self.go_on_to_the_next()?;
                 }
-                Answered::TurnedAway => return Err(turned_away()),
             }
             sent = now;
         }
@@ -302,11 +305,21 @@ impl User {
     async fn succeed(&mut self) -> io::Result<()> {
         match self.send().await? {
             Answered::Granted => Ok(()),
-            Answered::TurnedAway => Err(turned_away()),
+            Answered::TurnedAway => Err(io::Error::other("turned away: there was no room")),
         }
     }
 
+    async fn connect_again(&mut self) -> io::Result<()> {
+        self.connection = Connection::open(self.address).await?;
+        Ok(())
+    }
+
     async fn send(&mut self) -> io::Result<Answered> {
+        let now = Instant::now();
+        if now - self.used_last > IDLE_AT_MOST {
+            self.connect_again().await?;
+        }
+        self.used_last = now;
         let reply = self.connection.exchange(&self.request).await?;
         match reply.status {
             200 => {}
@@ -406,10 +419,6 @@ fn member(body: &[u8], find: fn(&[u8]) -> Option<&str>) -> io::Result<String> {
         .ok_or_else(|| io::Error::other("an answer without a token"))
 }
 
-fn turned_away() -> io::Error {
-    io::Error::other("turned away: there was no room")
-}
-
 fn sign_in(address: SocketAddr) -> Vec<u8> {
     let form = format!("grant_type=password&client_id={FLUTTER}&username=admin&password={ADMIN_PASSWORD}");
     wire::token_request(address, &form)
@@ -421,7 +430,7 @@ pub(super) fn histogram() -> io::Result<Histogram<u64>> {
 }
 
 /// A latency as histograms count it.
-pub(super) fn micros(took: std::time::Duration) -> u64 {
+pub(super) fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(LONGEST_US)
 }
 

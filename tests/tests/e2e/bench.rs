@@ -57,7 +57,7 @@ const BESIDE: &str = "requests_per_second p95_ms rsa_sign_us raw_per_second rati
 const PLAIN: &str = "requests_per_second p99_ms server_cpu_us_each";
 const PACED: &str = "requests_per_second offered_per_second p99_ms served_p99_ms";
 
-/// With a case by its name, and the figures that it must have and that are more than nothing.
+/// With cases by their names, and the figures that each must have.
 #[rstest]
 #[case::refresh("refresh", "--connections 2", &[("2 connections", REFRESHES), ("2 connections", "written_bytes_each")])]
 #[case::refresh_pg(
@@ -126,7 +126,10 @@ fn each_scenario_is_measured_and_has_its_figures(
         let case = case.unwrap_or_else(|| panic!("no case {name} in {results}"));
         for figure in figures.split_whitespace() {
             let value = case["median"]["figures"][figure].as_f64();
-            assert!(value.is_some_and(|value| value > 0.0), "{figure} in {case}");
+            // Linux counts processor time in hundredths of a second: in so short a run it may be none.
+            let may_be_nothing = figure.contains("cpu") || figure.contains("share");
+            let is_measured = value.is_some_and(|value| value > 0.0 || may_be_nothing);
+            assert!(is_measured, "{figure} in {case}");
         }
     }
 }

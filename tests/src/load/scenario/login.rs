@@ -15,7 +15,7 @@ use crate::load::users::{Act, Doing, Users};
 /// Sign-ins a second, and their ratio to the bare rate of the hash on the server's core
 #[derive(Debug, Clone, Args)]
 pub struct Login {
-    /// How many connections; may be given several times. More than are hashed or wait at once are turned away, and end it
+    /// How many connections; may be given several times; more than are hashed or wait at once are turned away
     #[arg(long, value_delimiter = ',', default_values_t = [4])]
     connections: Vec<usize>,
     #[command(flatten)]
