@@ -5,8 +5,9 @@ use std::time::Duration;
 use auth_domain::ports::Unavailable;
 use auth_domain::time::Timestamp;
 use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{AsyncConnectionConfig, Client, RedisError, cmd};
+use deadpool_redis::redis::{RedisError, cmd};
 
+use crate::line::connect;
 use crate::url::RedisUrl;
 
 /// What a Redis says of itself.
@@ -35,13 +36,7 @@ pub async fn examine(url: &RedisUrl, limit: Duration) -> Result<Examination, Una
 }
 
 async fn ask(url: &RedisUrl, limit: Duration) -> Result<Examination, RedisError> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(limit))
-        .set_response_timeout(Some(limit));
-    let client = Client::open(url.clone().into_info())?;
-    let mut connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await?;
+    let mut connection = connect(url, limit).await?;
     let server = info(&mut connection, "server").await?;
     let memory = info(&mut connection, "memory").await?;
     let replication = info(&mut connection, "replication").await?;

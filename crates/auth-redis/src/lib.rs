@@ -10,6 +10,7 @@ mod answer;
 mod connections;
 mod examine;
 mod keys;
+mod line;
 mod throttle;
 mod url;
 
@@ -17,6 +18,7 @@ pub use announcements::{Announcement, Announcements, Subscription};
 pub use answer::{Judged, Pardoned};
 pub use connections::Meeting;
 pub use examine::{Examination, examine};
+pub use line::Line;
 pub use throttle::{
     Correction, Hit, Instance, MOST_COUNTERS, Reach, RedisThrottle, TOLD_AT_ONCE, Unanswered,
 };

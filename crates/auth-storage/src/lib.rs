@@ -34,6 +34,7 @@ mod url;
 pub use backup::{BackupError, Contents, Overwrite, Progress, Restored, backup, restore};
 pub use examine::{Examination, ServerExamination, Writing, examine};
 pub use migrations::{MigrationStatus, Migrations};
+pub use postgres::line::Line;
 pub use tally::{Groups, Pool, PoolFigures};
 pub use trouble::Trouble;
 pub use url::{DatabaseUrl, PostgresUrl, UrlFault};

@@ -19,6 +19,7 @@ mod body;
 pub(crate) mod ends;
 mod engine;
 pub(crate) mod examine;
+pub(crate) mod line;
 pub(crate) mod links;
 mod lookups;
 pub(crate) mod migrations;
