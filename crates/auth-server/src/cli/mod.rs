@@ -8,6 +8,7 @@ mod announce;
 mod ask;
 mod audit;
 mod backup;
+mod bench;
 mod client;
 mod colour;
 mod completions;
@@ -122,6 +123,9 @@ enum Command {
     /// Look at a configuration and a running deployment, and say what to mend
     #[command(after_help = doctor::LOOKED_AT)]
     Doctor(doctor::DoctorArguments),
+    /// Measure this machine under these settings, and say what to expect of a server on it
+    #[command(after_help = bench::DONE_TO_THE_MACHINE)]
+    Bench(bench::BenchArguments),
     /// Ask a running server how it is
     Health(health::HealthArguments),
     /// Print the OpenAPI document
@@ -226,6 +230,7 @@ fn run(command: Command, sources: &Sources, json: bool) -> Result<Option<Report>
         Command::ExportLegacy(arguments) => wait_for(export_legacy::run(arguments, &settings()?, showing)),
         Command::Config(command) => config::run(&command, sources).map(Some),
         Command::Doctor(arguments) => wait_for(doctor::run(&arguments, sources)),
+        Command::Bench(arguments) => wait_for(bench::run(&arguments, &settings()?, showing)),
         Command::Health(arguments) => health::run(&arguments, &settings()?).map(Some),
         Command::Openapi => openapi().map(Some),
         Command::Completions(arguments) => completions::run(&arguments, CommandLine::command(), json),

@@ -6,6 +6,7 @@
 )]
 
 mod administration;
+mod bench;
 mod comfort;
 mod database;
 mod desk;
