@@ -37,18 +37,21 @@ use super::unread::{Unread, until_sent};
 use super::wire::{self, OUTAGE_RETRY_AFTER, Row};
 use crate::telemetry::{Ending, Stopwatch, Telemetry};
 
-/// As OWASP's lists for APIs have it: nothing here is ever to be framed, sniffed, or run by a browser.
-const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (X_FRAME_OPTIONS, "DENY"),
+/// As OWASP's lists for APIs have it: nothing here is ever to be framed, sniffed, or run by a browser. Made when the
+/// program is compiled: each of their bytes is looked at, and every answer has all of them.
+static SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (
         CONTENT_SECURITY_POLICY,
-        "default-src 'none'; frame-ancestors 'none'",
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     ),
-    (REFERRER_POLICY, "no-referrer"),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (
         HeaderName::from_static("permissions-policy"),
-        "accelerometer=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+        HeaderValue::from_static(
+            "accelerometer=(), camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+        ),
     ),
 ];
 /// Of this host alone: what else its domain has below it is not ours to promise.
@@ -310,10 +313,10 @@ impl Mark {
         if let Ok(value) = HeaderValue::from_str(self.correlation_id()) {
             headers.insert(CORRELATION_ID, value);
         }
-        for (name, value) in SECURITY_HEADERS {
+        for (name, value) in &SECURITY_HEADERS {
             // A page has a policy of its own.
-            if name != CONTENT_SECURITY_POLICY || !headers.contains_key(&name) {
-                headers.insert(name, HeaderValue::from_static(value));
+            if *name != CONTENT_SECURITY_POLICY || !headers.contains_key(name) {
+                headers.insert(name.clone(), value.clone());
             }
         }
         if !headers.contains_key(CACHE_CONTROL) {
