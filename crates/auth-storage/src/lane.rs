@@ -197,6 +197,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_comes_alone_is_not_kept_waiting_for_company() {
+        let crew = Crew {
+            name: "alone",
+            threads: 1,
+            queue: 1,
+            batch: 8,
+        };
+        let (done, seen) = sync_channel(1);
+        let work = move |jobs: Vec<u32>| done.send(jobs).unwrap();
+        let lane = Lane::paced(crew, Duration::from_hours(1), Arc::default(), work).unwrap();
+        for job in 1..=3 {
+            lane.submit(job).unwrap();
+            assert_eq!(seen.recv(), Ok(vec![job]));
+        }
+    }
+
+    #[test]
     fn a_closed_lane_lets_nothing_in_and_finishes_what_is_in() {
         let (entrance, waiting) = sync_channel(1);
         let (done, seen) = sync_channel(1);

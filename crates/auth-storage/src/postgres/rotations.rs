@@ -189,3 +189,41 @@ fn settle(
         Attempt::of(statement.run(link.conn()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use auth_domain::audit::AuditEvent;
+    use auth_testkit::build;
+    use auth_testkit::clock::START;
+    use auth_testkit::server::Database;
+
+    use super::*;
+    use crate::DatabaseUrl;
+
+    #[test]
+    fn nothing_is_rotated_for_whoever_has_gone_before_it_was_begun() {
+        let database = Database::new();
+        let Ok(DatabaseUrl::Postgres(url)) = DatabaseUrl::parse(&database.url()) else {
+            panic!("a PostgreSQL URL");
+        };
+        let server = Server::new(&url, StoreOptions::default());
+        let links = Links::new(&server, THREADS, Locks::Shunned, Plans::Once);
+        let crew = Crew {
+            name: "patient",
+            threads: 1,
+            queue: 1,
+            batch: 1,
+        };
+        let patient = Lane::staffed(crew, Arc::default(), |_: Vec<Job>| {}).unwrap();
+        let rotation = Rotation {
+            session_id: build::session_id("s"),
+            from: build::jti_hash("s/0"),
+            to: build::token_row("s/1", START),
+        };
+        let audit = build::audit("gone", AuditEvent::PasswordChange {});
+        let (turn, outcome) = Turn::new(Deadline::after(Duration::from_mins(1)), rotation, audit);
+        drop(outcome);
+        rotate(&links, vec![turn], &patient);
+        assert_eq!(links.tally().idle(None), 0, "no connection was made for it");
+    }
+}
