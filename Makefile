@@ -1,7 +1,7 @@
 # The commands of a developer's day. `make` alone lists them; each installs what it needs and is not there yet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run deb test test-integrations test-security check coverage mutants fuzz bench bench-storm bench-scale bench-micro instructions instructions-micro docs fmt clean
+.PHONY: help run deb test test-integrations test-security check coverage mutants fuzz bench bench-storm bench-scale bench-report bench-micro instructions instructions-micro docs fmt clean
 
 # dev: built in half the time; release: what is to be deployed, and the only one to measure.
 PROFILE ?= release
