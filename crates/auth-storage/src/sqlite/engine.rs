@@ -75,6 +75,7 @@ impl Engine {
         T: Send + 'static,
         Q: Fn(&mut Conn) -> Result<T, StoreError> + Send + 'static,
     {
+        self.gathering.stir();
         match self.look_ups.find(&query) {
             Some(found) => Ok(found),
             None => self.read(what, query).await,

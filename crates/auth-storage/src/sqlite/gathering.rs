@@ -1,8 +1,9 @@
-//! When a group is complete: once a thread that might add to it has nothing else to do, or its time is up.
+//! When a group is complete: once the threads that might add to it have had nothing to do for a moment, or its time is
+//! up.
 //!
 //! A commit costs nearly the same for one command as for twenty, and takes its time from the threads whose commands are
-//! to come next. While those are busy, a group may as well grow: nobody is kept from work. As soon as one of them is about
-//! to wait, so does everybody for nothing. So a busy server writes in large groups, and an idle one at once.
+//! to come next. While those are busy, a group may as well grow: nobody is kept from work. As soon as they wait, so does
+//! everybody for nothing. So a busy server writes in large groups, and an idle one at once.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,10 @@ use std::time::{Duration, Instant};
 /// What those who send commands tell the writer.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
+    /// How many commands have been sent.
     arrivals: AtomicU64,
+    /// How often somebody has begun what may come to a command.
+    stirrings: AtomicU64,
     writer: OnceLock<Thread>,
 }
 
@@ -22,7 +26,12 @@ impl Gathering {
         self.writer.get_or_init(|| writer);
     }
 
-    /// To be called by whoever has sent a command: lets the writer go where nothing else is to come.
+    /// To be called by whoever begins what may come to a command.
+    pub(super) fn stir(&self) {
+        self.stirrings.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// To be called by whoever has sent a command: tells the writer where nothing else is to come.
     pub(super) async fn join(&self) {
         if self.is_last().await
             && let Some(writer) = self.writer.get()
@@ -38,6 +47,31 @@ impl Gathering {
         tokio::task::yield_now().await;
         self.arrivals.load(Ordering::Relaxed) == arrival
     }
+
+    /// What there has been of all that may make a group grow.
+    fn activity(&self) -> (u64, u64) {
+        let seen = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (seen(&self.arrivals), seen(&self.stirrings))
+    }
+
+    /// Lets a group gather for a time at most. Once somebody has seen no more to come, a lull ends it: whoever stirs then
+    /// may send nothing in the end, and would tell nobody.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whoever completes the group unparks the writer; the time is for groups that nobody completes"
+    )]
+    fn wait(&self, time: Duration) -> End {
+        let begun = Instant::now();
+        thread::park_timeout(time);
+        while begun.elapsed() < time {
+            let before = self.activity();
+            thread::sleep(time / LULLS);
+            if self.activity() == before {
+                return End::Complete;
+            }
+        }
+        End::TimeUp
+    }
 }
 
 /// How long a group may gather, from the end of the commit before it.
@@ -50,6 +84,9 @@ pub(super) struct Pace(Duration);
 
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(6);
+/// So many lulls are in the time of a group. Between an answer and the next request of whoever got it a busy thread has
+/// nothing to do either, for a moment; it is a lull when nothing has stirred for this part of the time.
+const LULLS: u32 = 6;
 
 /// Why a group was not waited for any longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,19 +102,9 @@ impl Pace {
     pub(super) const QUIET: Self = Self(SHORTEST);
 
     /// Lets a group gather, and gives the pace of the next one.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "whoever completes the group unparks the writer; the time is for groups that nobody completes"
-    )]
-    pub(super) fn wait(self) -> Self {
+    pub(super) fn wait(self, gathering: &Gathering) -> Self {
         let Self(time) = self;
-        let begun = Instant::now();
-        thread::park_timeout(time);
-        self.after(if begun.elapsed() < time {
-            End::Complete
-        } else {
-            End::TimeUp
-        })
+        self.after(gathering.wait(time))
     }
 
     fn after(self, end: End) -> Self {
@@ -92,6 +119,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use std::iter;
+    use std::sync::atomic::AtomicBool;
 
     use tokio::join;
 
@@ -113,6 +141,30 @@ mod tests {
         runtime.block_on(gathering.join());
         // Would never return, had it not been told.
         thread::park();
+    }
+
+    #[test]
+    fn a_group_is_complete_once_nothing_stirs() {
+        let gathering = Gathering::default();
+        thread::current().unpark();
+        assert_eq!(gathering.wait(Duration::from_secs(4)), End::Complete);
+        assert_eq!(gathering.wait(Duration::ZERO), End::TimeUp);
+    }
+
+    #[test]
+    fn a_group_grows_while_somebody_is_at_work() {
+        let (gathering, is_over) = (Gathering::default(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    gathering.stir();
+                    thread::yield_now();
+                }
+            });
+            thread::current().unpark();
+            assert_eq!(gathering.wait(Duration::from_secs(1)), End::TimeUp);
+            is_over.store(true, Ordering::Relaxed);
+        });
     }
 
     #[test]

@@ -112,6 +112,7 @@ struct Writer {
     conn: Option<Conn>,
     log: Arc<LogState>,
     tally: Arc<Tally>,
+    gathering: Arc<Gathering>,
 }
 
 /// Starts the writer.
@@ -119,7 +120,7 @@ pub(super) fn start(
     file: &str,
     options: StoreOptions,
     log: Arc<LogState>,
-    gathering: &Gathering,
+    gathering: &Arc<Gathering>,
 ) -> Result<Lane<Box<dyn Command>>, StoreError> {
     let tally = Arc::<Tally>::default();
     let mut writer = Writer {
@@ -128,6 +129,7 @@ pub(super) fn start(
         conn: None,
         log,
         tally: Arc::clone(&tally),
+        gathering: Arc::clone(gathering),
     };
     writer.connection()?;
     tally.set_open(true);
@@ -153,7 +155,7 @@ impl Writer {
             self.shorten_log();
             drop(busy);
             self.tally.set_open(self.conn.is_some());
-            pace = pace.wait();
+            pace = pace.wait(&self.gathering);
             next = match waiting.try_recv() {
                 Ok(first) => Some(first),
                 Err(TryRecvError::Disconnected) => None,
@@ -285,6 +287,7 @@ mod tests {
             conn: None,
             log: Arc::default(),
             tally: Arc::default(),
+            gathering: Arc::default(),
         };
         let schema = "CREATE TABLE numbers (n INTEGER PRIMARY KEY);\
              CREATE TABLE children (n INTEGER REFERENCES numbers (n) DEFERRABLE INITIALLY DEFERRED);";
