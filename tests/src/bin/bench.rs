@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use auth_e2e::load::all::All;
-use auth_e2e::load::goals::missed;
+use auth_e2e::load::goals::{is_judged, missed};
 use auth_e2e::load::report::Report;
 use auth_e2e::load::results::{Results, Scenario};
 use auth_e2e::load::scenario::cores::Cores;
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         Some(What::HalfLoad(half_load)) => measure(half_load),
         Some(What::Cores(cores)) => measure(cores),
         Some(What::Rest(rest)) => measure(rest),
-        Some(What::All(all)) => all.measure().map(|()| ExitCode::SUCCESS),
+        Some(What::All(all)) => all.measure(),
         Some(What::Report(report)) => report.write().map(|()| ExitCode::SUCCESS),
         Some(What::BareServer(server)) => server.serve().map(|()| ExitCode::SUCCESS),
     };
@@ -96,8 +96,14 @@ fn measure(scenario: &dyn Scenario) -> io::Result<ExitCode> {
     for goal in &missed {
         writeln!(io::stdout(), "missed: {goal}")?;
     }
-    let is_in_order = missed.is_empty() || !scenario.options().strict;
-    Ok(if is_in_order {
+    if !scenario.options().strict {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !is_judged(&results) {
+        writeln!(io::stdout(), "not judged: no case that was measured has a goal")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(if missed.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

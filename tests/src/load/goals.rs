@@ -101,6 +101,12 @@ pub fn missed(results: &Results) -> Vec<String> {
     missed.collect()
 }
 
+/// Whether results of a scenario can say anything about one of its goals.
+pub fn is_judged(results: &Results) -> bool {
+    let mut goals = all().into_iter().filter(|goal| goal.scenario == results.scenario);
+    goals.any(|goal| goal.verdict(results) != Verdict::NotMeasured)
+}
+
 fn of_speed() -> Vec<Goal> {
     use Wanted::{AtLeast, AtMost};
     let connections = |scenario, count: u32| (scenario, format!("{count} connections"));
@@ -255,6 +261,13 @@ mod tests {
         let told = "refresh, 64 connections, of B: 79.0 %, wanted at least 80.0 %";
         assert_eq!(missed(&results(0.79)), [told]);
         assert!(missed(&results(0.81)).is_empty());
+    }
+
+    #[test]
+    fn results_without_a_case_that_has_a_goal_are_not_judged() {
+        assert!(is_judged(&results(0.79)));
+        assert!(!is_judged(&Results::sample("refresh", Vec::new())));
+        assert!(!is_judged(&Results::sample("revoke", results(0.79).cases)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,19 @@ pub fn pin_this_thread(to: &[usize]) -> io::Result<()> {
     }
     sched_setaffinity(None, &cores)
         .map_err(|error| io::Error::other(format!("nothing can be bound to the cores {to:?}: {error}")))
+}
+
+/// Lets this process have as many connections open as the system lets it at all; the server does the same for itself.
+///
+/// # Errors
+/// Where the system refuses what it has said that it allows.
+pub fn allow_many_connections() -> io::Result<()> {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limits.maximum,
+        ..limits
+    };
+    Ok(setrlimit(Resource::Nofile, raised)?)
 }
 
 fn cpu(text: &str) -> Option<String> {

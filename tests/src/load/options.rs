@@ -35,7 +35,7 @@ pub struct Options {
     /// Write the results as JSON to this file too
     #[arg(long)]
     pub json: Option<PathBuf>,
-    /// End with 1 where a goal is missed
+    /// End with 1 where a goal is missed, or none can be judged by what was measured
     #[arg(long)]
     pub strict: bool,
 }

@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 
 use super::database::Work;
 use super::figures::{Figure, OTHERS_AT_MOST, Run, float};
-use super::machine::pin_this_thread;
+use super::machine::{allow_many_connections, pin_this_thread};
 use super::options::Options;
 use super::process::{Usage, core_at_work, peak_memory_kib};
 use super::users::{RESOURCE_SERVER, Target};
@@ -16,8 +16,8 @@ use crate::installation::Installation;
 use crate::server::Server;
 
 /// The server's own settings, in words.
-pub(super) const DURABILITY: &str =
-    "commits are synced (SQLite, WAL, synchronous=FULL); audit, metrics and log on, limits off";
+pub(super) const DURABILITY: &str = "commits are synced (SQLite, WAL, synchronous=FULL); audit, metrics and log on, limits off, also \
+                                    that of connections for an address";
 /// What a closed loop is, in words.
 pub(super) const CLOSED_LOOP: &str =
     "closed loop over kept connections: each user sends its next request on the answer to the last";
@@ -53,10 +53,17 @@ pub(super) struct Watch<'a> {
     before: Used,
 }
 
+/// More than any scenario opens: all users come from one address, which would be held to a thousand.
+const CONNECTIONS_PER_ADDRESS: &str = "100000";
+
 /// A new installation by the options, unlimited, its server on some cores with a worker for each.
 pub(super) fn installation(options: &Options, cores: &[usize]) -> Installation {
     let plain = Installation::within(&options.directory)
         .unlimited()
+        .with(
+            "AUTH_SERVICE__MAX_CONNECTIONS_PER_ADDRESS",
+            CONNECTIONS_PER_ADDRESS,
+        )
         .with("AUTH_SERVICE__WORKERS", &cores.len().to_string())
         .on_cores(cores);
     with_settings(plain, options)
@@ -116,6 +123,7 @@ impl Stand {
     ) -> io::Result<Self> {
         let servers = installations.iter().map(started).collect::<io::Result<_>>()?;
         pin_this_thread(&[options.users_core])?;
+        allow_many_connections()?;
         Ok(Self {
             installations,
             servers,

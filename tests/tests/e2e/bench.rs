@@ -143,12 +143,25 @@ fn without_a_subcommand_refreshes_are_measured() {
 
 #[test]
 fn a_missed_goal_ends_a_strict_run_with_one() {
-    // A build for tests does not start within the memory that is the goal.
-    let arguments = ["rest", "--strict", "--connections", "1", "--starts", "1"];
+    // B is of keys of 2,048 bits: by a longer one nobody signs at that rate.
+    let arguments = "refresh --strict --connections 64 --set RSA_BITS=3072";
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
     let output = bench(&[arguments.as_slice(), &SHORT].concat());
     let printed = String::from_utf8_lossy(&output.stdout);
-    let is_missed = printed.contains("missed: ");
-    assert_eq!(output.status.code(), Some(i32::from(is_missed)), "{printed}");
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(
+        printed.contains("\nmissed: refresh, 64 connections, of B: "),
+        "{printed}"
+    );
+    assert!(printed.contains(", wanted at least 80.0 %\n"), "{printed}");
+}
+
+#[test]
+fn a_strict_run_that_measures_no_goal_says_so_and_ends_with_one() {
+    let output = bench(&[&["jwks", "--strict", "--connections", "1"], SHORT.as_slice()].concat());
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("\nnot judged: "), "{printed}");
 }
 
 #[test]
@@ -181,4 +194,27 @@ fn scenarios_are_measured_one_after_another_and_their_goals_are_told() {
         .collect();
     assert_eq!(names, ["half-load", "rest"]);
     assert!(printed.contains("| goal | wanted | measured | |"), "{printed}");
+    let is_measured = |printed: &str, goal: &str| {
+        let row = printed.lines().find(|line| line.starts_with(goal));
+        !row.unwrap().ends_with("| not measured |")
+    };
+    assert!(is_measured(&printed, "| memory at rest "));
+    let failing = [
+        "all",
+        "--into",
+        into,
+        "--only",
+        "rest",
+        "--",
+        "--server-core",
+        "1023",
+    ];
+    let output = bench(&failing);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(2), "{printed}");
+    assert!(
+        !is_measured(&printed, "| memory at rest "),
+        "of an older run: {printed}"
+    );
+    assert!(is_measured(&printed, "| refresh at half load, p99 "), "{printed}");
 }

@@ -82,6 +82,8 @@ impl Rest {
             let mut run = crate::load::closed::run_once(&self.options, stand, &mut users).await?;
             // The most it has ever had: more than there is at any moment, and so never too little.
             let peak = run.figure(Figure::PeakMemoryMib).unwrap_or_default();
+            // Said even where it is none: whoever is turned away takes little memory.
+            run.figures.entry(Figure::RefusedShare).or_insert(0.0);
             run.put(Figure::HashingMemoryMib, hashing);
             run.put(Figure::MemoryBesideHashingMib, peak - hashing);
             runs.push(run);

@@ -23,8 +23,9 @@ pub struct Saturation {
     /// How many times the peak; may be given several times
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4])]
     times: Vec<u32>,
-    /// Over how many connections that comes
-    #[arg(long, default_value_t = 1_000)]
+    /// Over how many connections that comes: more than a worker takes in hand (MAX_REQUESTS_IN_HAND), so that this bound
+    /// is met
+    #[arg(long, default_value_t = 3_000)]
     connections: usize,
     #[command(flatten)]
     options: Options,
