@@ -2,11 +2,14 @@
 //! fails no test.
 
 use std::fs;
+use std::process::Command;
+use std::thread;
 
 use auth_testkit::server::{Database, RedisServer};
+use rstest::rstest;
 use serde_json::Value;
 
-use crate::desk::{Desk, bytes_of};
+use crate::desk::{Desk, Ran, bytes_of};
 
 /// As short as can be.
 const SHORT: [&str; 3] = ["bench", "--seconds", "0.01"];
@@ -109,6 +112,26 @@ fn a_database_and_keys_that_are_there_stay_as_they_are() {
         bytes_of(&desk.path("data/keys/keyring.json")),
     );
     assert!(before == after, "something has changed");
+}
+
+#[rstest]
+fn whoever_ends_it_finds_nothing_left_behind(#[values("HUP", "INT", "QUIT", "TERM")] signal: &str) {
+    let desk = Desk::new();
+    // Of each part so much that it is at the database for a while.
+    let mut bench = desk.start(&["bench", "--seconds", "0.4"]);
+    while desk.is_empty() {
+        assert_eq!(
+            bench.try_wait().unwrap(),
+            None,
+            "it has ended before anything was seen"
+        );
+        thread::yield_now();
+    }
+    let pid = bench.id().to_string();
+    let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+    assert!(sent.unwrap().success());
+    Ran::from(bench.wait_with_output().unwrap()).failed(1, "interrupted");
+    assert!(desk.is_empty());
 }
 
 #[test]

@@ -82,6 +82,17 @@ impl Desk {
         Ran::from(child.wait_with_output().unwrap())
     }
 
+    /// Starts the program, and does not wait for its end.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command();
+        command.args(arguments).stdin(Stdio::null());
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs the program as somebody who may look into this folder and no deeper; gives the user's number too.
     pub(crate) fn run_as_a_stranger(&self, arguments: &[&str]) -> (u32, Ran) {
         let mode =

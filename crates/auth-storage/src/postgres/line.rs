@@ -37,8 +37,9 @@ impl Line {
         self.tell("SELECT 1", "ask PostgreSQL for a sign of life")
     }
 
-    /// Commits a transaction that has written nothing but an empty message into the server's log, which nobody reads:
-    /// the commit waits for disk and standbys as that of a refresh does.
+    /// Commits a transaction that has written nothing but an empty message into the server's log: the commit waits for disk
+    /// and standbys as that of a refresh does. A transaction that wrote nothing would not wait, and a message of none
+    /// would reach decoders of the log at once; this one reaches those alone that ask for messages.
     ///
     /// # Errors
     /// Where the server does not commit; a standby never does.

@@ -1,7 +1,10 @@
 //! A folder beside the database for what is written to be timed; gone again however the work ends, but by `kill -9`.
 
+use std::fs;
+use std::future::poll_fn;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::task::Poll;
 
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,10 +13,17 @@ use crate::cli::failure::Failure;
 
 /// How the folder's name begins: what a `kill -9` has left is known by that.
 const PREFIX: &str = ".auth-service-bench-";
+/// The signals that would end the program and leave its files behind.
+const ENDING: [SignalKind; 4] = [
+    SignalKind::hangup(),
+    SignalKind::interrupt(),
+    SignalKind::quit(),
+    SignalKind::terminate(),
+];
 /// Less room than this and nothing is written: a server may need it.
 const LEAST_ROOM: u64 = 256 << 20;
 
-/// The folder. Only its owner may look into it. From its making on nothing but `kill -9` ends the program elsewhere.
+/// The folder. Only its owner may look into it. From its making on none of these signals ends the program elsewhere.
 pub(super) struct Scratch {
     folder: TempDir,
     stop: Stop,
@@ -25,6 +35,10 @@ impl Scratch {
     /// # Errors
     /// Where none can be made, or there is little room.
     pub(super) fn beside(database: &Path) -> Result<Self, Failure> {
+        Self::ended_by(&ENDING, database)
+    }
+
+    fn ended_by(signals: &[SignalKind], database: &Path) -> Result<Self, Failure> {
         let folder = nearest(database);
         let told =
             |what: &str, error: io::Error| Failure::of(&format!("{what} {}", folder.display()), &error);
@@ -38,7 +52,7 @@ impl Scratch {
                 folder.display()
             )));
         }
-        let stop = Stop::listen().map_err(|error| Failure::of("listen for signals", &error))?;
+        let stop = Stop::listen(signals).map_err(|error| Failure::of("listen for signals", &error))?;
         match tempfile::Builder::new().prefix(PREFIX).tempdir_in(&folder) {
             Ok(folder) => Ok(Self { folder, stop }),
             Err(error) => Err(told("make a folder in", error)
@@ -77,8 +91,10 @@ impl Scratch {
     }
 }
 
-/// The nearest folder above a file that is there.
+/// The nearest folder above a file that is there; where the file is a link, above the one that it leads to, for there the
+/// database writes.
 fn nearest(file: &Path) -> PathBuf {
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let folders = file.ancestors().skip(1);
     let nearest = folders
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -86,28 +102,25 @@ fn nearest(file: &Path) -> PathBuf {
     nearest.unwrap_or(Path::new(".")).to_owned()
 }
 
-/// The signals that would end the program and leave its files behind.
-struct Stop {
-    hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
-}
+/// Signals that are waited for.
+struct Stop(Vec<Signal>);
 
 impl Stop {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
+    fn listen(kinds: &[SignalKind]) -> io::Result<Self> {
+        let signals = kinds.iter().map(|kind| signal(*kind));
+        signals.collect::<io::Result<_>>().map(Self)
     }
 
     async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.hangup.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+        poll_fn(|context| {
+            let mut signals = self.0.iter_mut();
+            if signals.any(|signal| signal.poll_recv(context).is_ready()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
 }
 
@@ -115,9 +128,11 @@ impl Stop {
 mod tests {
     use std::fs;
     use std::future::pending;
+    use std::os::unix::fs::symlink;
 
     use rstest::rstest;
     use rustix::process::{Signal, getpid, kill_process};
+    use tokio::signal::unix::SignalKind;
 
     use super::{Path, Scratch, nearest};
 
@@ -129,6 +144,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join(there)).unwrap();
         assert_eq!(nearest(&folder.path().join(file)), folder.path().join(found));
+    }
+
+    #[test]
+    fn it_lies_where_a_link_to_the_database_leads() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let file = other.path().join("auth.db");
+        fs::write(&file, "").unwrap();
+        symlink(&file, folder.path().join("auth.db")).unwrap();
+        assert_eq!(
+            nearest(&folder.path().join("auth.db")),
+            fs::canonicalize(other.path()).unwrap()
+        );
     }
 
     #[test]
@@ -149,11 +176,13 @@ mod tests {
     #[tokio::test]
     async fn it_is_gone_too_when_somebody_wants_the_work_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let scratch = Scratch::beside(&folder.path().join("auth.db")).unwrap();
+        // A signal that no other test of this process listens for.
+        let own = [SignalKind::user_defined1(), SignalKind::user_defined2()];
+        let scratch = Scratch::ended_by(&own, &folder.path().join("auth.db")).unwrap();
         let file = scratch.path("file");
         let work = async {
             fs::write(&file, "text").unwrap();
-            kill_process(getpid(), Signal::TERM).unwrap();
+            kill_process(getpid(), Signal::USR2).unwrap();
             pending::<()>().await;
         };
         let ended = scratch.removed_after(work).await.unwrap_err();

@@ -16,6 +16,9 @@ use crate::settings::Redis;
 /// Longer than requests wait for Redis: how far away it is is asked here.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Each commit leaves some hundred bytes in the log, which archives and standbys keep too.
+const COMMITS: usize = 2_000;
+
 /// How far away a PostgreSQL server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Postgres {
@@ -47,7 +50,7 @@ impl Postgres {
 pub(super) async fn measure_postgres(url: &PostgresUrl, long: Duration) -> Result<Postgres, Failure> {
     let mut line = PostgresLine::open(url).map_err(StartError::Store)?;
     let answers = each(Limit::of(long), async || line.ask()).await?;
-    let commits = each(Limit::of(long), async || line.commit()).await?;
+    let commits = each(Limit::of(long).at_most(COMMITS), async || line.commit()).await?;
     Ok(Postgres {
         answer: Spread::of(answers).ok_or_else(nothing)?,
         commit: Spread::of(commits).ok_or_else(nothing)?,

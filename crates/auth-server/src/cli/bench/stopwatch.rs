@@ -21,6 +21,14 @@ impl Limit {
         Self { long, most: MOST }
     }
 
+    /// So long, and no more often than this.
+    pub(super) fn at_most(self, most: usize) -> Self {
+        Self {
+            most: self.most.min(most),
+            ..self
+        }
+    }
+
     /// The same for each of several who do it at once.
     pub(super) fn of_each(self, several: usize) -> Self {
         Self {
@@ -161,6 +169,9 @@ mod tests {
         let limit = Limit::of(Duration::MAX).of_each(100);
         let Ok(spans) = each(limit, async || Ok::<_, Infallible>(())).await;
         assert_eq!(spans.len(), MOST / 100);
+        let limit = Limit::of(Duration::MAX).at_most(3);
+        let Ok(spans) = each(limit, async || Ok::<_, Infallible>(())).await;
+        assert_eq!(spans.len(), 3);
     }
 
     #[tokio::test]
