@@ -226,6 +226,9 @@ pub trait Clock: Send + Sync {
 }
 
 /// Where randomness comes from; in production a cryptographically secure source.
+///
+/// What is drawn at 16 bytes or fewer may have been made a while before, and waits in memory until then: that is for ids
+/// and salts. A secret is longer, and is drawn when it is needed.
 pub trait Random: Send + Sync {
     /// Fills the buffer.
     fn fill(&self, buffer: &mut [u8]);

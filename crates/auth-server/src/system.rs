@@ -30,7 +30,7 @@ impl Clock for SystemClock {
 ///
 /// Ids and salts, of which a request needs several, come from a stock that each thread keeps, so that the system is asked
 /// once for some dozens of them. Nothing leaves the stock twice, and nothing stays in it that has left. Longer values,
-/// the secrets, are asked for one by one.
+/// the secrets, are asked for one by one. Which is which is told by the length alone, as [`Random`] promises.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandom;
 

@@ -41,10 +41,10 @@ fn what_is_too_much_is_refused_and_nothing_of_it_has_been_done() {
     let client = Client::flutter(server.http());
     let tokens: Vec<Tokens> = (0..users).map(|_| client.admin_tokens()).collect();
     let seen = flood(&server, &tokens, rounds);
-    let (served, refused) = seen.iter().fold((0, 0), |(served, refused), user| {
-        (served + user.served, refused + user.refused)
+    let (granted, refused) = seen.iter().fold((0, 0), |(granted, refused), user| {
+        (granted + user.served, refused + user.refused)
     });
-    assert!(served > 0 && refused > 0, "{served} served, {refused} refused");
+    assert!(granted > 0 && refused > 0, "{granted} served, {refused} refused");
     // One at a time is never too much, and no token that was refused has been consumed.
     for user in &seen {
         let answer = client.refresh(&user.newest);
@@ -53,7 +53,7 @@ fn what_is_too_much_is_refused_and_nothing_of_it_has_been_done() {
     assert_counted(&server, refused);
     assert_eq!(server.stop().and_then(|status| status.code()), Some(0));
     assert!(installation.printed().contains(r#""event_type":"overload""#));
-    scale::attempts(served + refused);
+    scale::attempts(granted + refused);
 }
 
 fn assert_counted(server: &Server, refused: usize) {

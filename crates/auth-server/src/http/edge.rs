@@ -140,7 +140,7 @@ where
             let answer = mark.put_on(mark.ended(answer, ending));
             return Box::pin(ready(Ok(request.into_response(answer))));
         }
-        if let Some(retry_after) = mark.turn_away() {
+        if let Some(retry_after) = mark.come_again {
             return Box::pin(async move {
                 // What comes of it is taken, or the framework would hang up: a client that comes again by the same
                 // connection costs less than one that has to open another.
@@ -159,7 +159,7 @@ where
             let (answer, ending) = match in_time(work, limit, &mark.incoming).await {
                 Ok(Ok(Ok(response))) => {
                     let (request, response) = response.into_parts();
-                    let response = mark.ended(response.map_into_boxed_body(), Ending::Answered);
+                    let response = mark.ended(response.map_into_boxed_body(), mark.ending());
                     return Ok(ServiceResponse::new(request, mark.put_on(response)));
                 }
                 Ok(Ok(Err(error))) => (wire::server_error(), Ending::Failed(error.to_string())),
@@ -245,6 +245,8 @@ struct Mark {
     asked: Asked,
     since: Stopwatch,
     incoming: Rc<Incoming>,
+    /// When to come again, where the worker had as much in hand as it takes and this would be more.
+    come_again: Option<Seconds>,
     rules: Rc<Rules>,
     readers: Readers,
     unread: Option<Unread>,
@@ -258,13 +260,20 @@ impl Mark {
         let going = connections::begin(request).map(Rc::new);
         let asked = rules.paths.asked(request);
         let mut incoming = Incoming::read(request, &*rules.random, &rules.trust);
-        if rules.is_traced && !asked.is_by_operators() {
+        let come_again = if asked.is_about_tokens() {
+            rules.in_hand.turn_away()
+        } else {
+            None
+        };
+        // What is refused because there is too much of it is not to cost a span.
+        if rules.is_traced && !asked.is_by_operators() && come_again.is_none() {
             incoming.begin_trace(asked);
         }
         Self {
             asked,
             since,
             incoming: Rc::new(incoming),
+            come_again,
             rules: Rc::clone(rules),
             readers: rules.cors.readers(request.path(), request.headers()),
             unread: Unread::hold(request),
@@ -272,11 +281,13 @@ impl Mark {
         }
     }
 
-    /// When to come again, where the worker has as much in hand as it takes and this would be more.
-    fn turn_away(&self) -> Option<Seconds> {
-        self.asked
-            .is_about_tokens()
-            .then(|| self.rules.in_hand.turn_away())?
+    /// How a request came to the answer that its handler has made.
+    fn ending(&self) -> Ending {
+        if self.incoming.is_turned_away.get() {
+            Ending::TurnedAway
+        } else {
+            Ending::Answered
+        }
     }
 
     fn correlation_id(&self) -> &str {

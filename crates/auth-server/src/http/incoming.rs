@@ -37,6 +37,8 @@ pub struct Incoming {
     pub is_secure: bool,
     /// Whether something has been begun for it that may change things: then nobody is told that nothing has been done.
     pub is_begun: Cell<bool>,
+    /// Whether it is told to come again though its head was let in.
+    pub is_turned_away: Cell<bool>,
     /// Whether the use case that it asked for has written its line in the log.
     pub has_line: Cell<bool>,
     /// What did not answer, where something did not that no use case tells of.
@@ -74,6 +76,7 @@ impl Incoming {
             is_secure: connections::is_tls(request.request())
                 || origin.is_some_and(|origin| origin.is_secure),
             is_begun: Cell::new(false),
+            is_turned_away: Cell::new(false),
             has_line: Cell::new(false),
             outage: RefCell::new(None),
         }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
+use actix_web::HttpResponse;
 use actix_web::dev;
 use actix_web::http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
@@ -11,13 +12,14 @@ use actix_web::web::Payload;
 use auth_domain::client_auth::BasicCredentials;
 use auth_domain::refusal::{Refusal, RequestFault};
 use auth_domain::request::AboutToken;
+use auth_domain::time::Seconds;
 use futures::future::LocalBoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::in_hand::Begun;
-use super::{basic, form};
+use super::incoming::Incoming;
+use super::{basic, form, wire};
 use crate::telemetry;
 
 /// The longest body that is read, in bytes.
@@ -57,11 +59,10 @@ pub(super) async fn about_token(headers: &HeaderMap, body: Payload) -> Result<Ab
 ///
 /// The work is some kilobytes long, and whatever it is handed through on its way to the runtime would copy them: so it
 /// comes boxed.
-pub(super) async fn to_the_end<T: 'static>(begun: Option<Begun>, work: LocalBoxFuture<'static, T>) -> T {
+pub(super) async fn to_the_end<T: 'static>(work: LocalBoxFuture<'static, T>) -> T {
     let (tell, told) = oneshot::channel();
     actix_web::rt::spawn(async move {
         let ended = AssertUnwindSafe(work).catch_unwind().await;
-        drop(begun);
         if let Err(Err(_panic)) = tell.send(ended) {
             telemetry::panicked_unseen();
         }
@@ -73,6 +74,12 @@ pub(super) async fn to_the_end<T: 'static>(begun: Option<Begun>, work: LocalBoxF
         // The worker itself is ending, and nobody is left to be answered.
         Err(_) => std::future::pending().await,
     }
+}
+
+/// The answer to a request for which there is no room any more once it has been read.
+pub(super) fn turn_away(incoming: &Incoming, retry_after: Seconds) -> HttpResponse {
+    incoming.is_turned_away.set(true);
+    wire::turned_away(retry_after)
 }
 
 /// Lets the body of a request come and go, as far as one may be long and may take: nobody reads it.
@@ -153,7 +160,7 @@ mod tests {
                     let _ = wait.await;
                     panic!("a defect");
                 };
-                let mut work = Box::pin(to_the_end(None, defect.boxed_local()));
+                let mut work = Box::pin(to_the_end(defect.boxed_local()));
                 assert!(futures::poll!(&mut work).is_pending());
                 drop::<std::pin::Pin<Box<dyn Future<Output = ()>>>>(work);
                 go.send(()).unwrap();

@@ -13,6 +13,7 @@ use futures::FutureExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::in_hand::{Begun, Kind};
 use super::incoming::Incoming;
 use super::openapi::AboutTokenForm;
 use super::{State, in_hand, intake, wire};
@@ -114,22 +115,26 @@ pub(super) async fn introspect(
     let stopwatch = Stopwatch::start();
     let incoming = incoming.into_inner();
     match intake::about_token(request.headers(), body).await {
-        Ok(asked) => {
-            let begun = in_hand::begin(&request);
-            intake::to_the_end(begun, carry_out(asked, incoming, state, stopwatch).boxed_local()).await
-        }
+        Ok(asked) => match in_hand::begin(&request, Kind::Other) {
+            Ok(begun) => {
+                intake::to_the_end(carry_out(asked, begun, incoming, state, stopwatch).boxed_local()).await
+            }
+            Err(retry_after) => intake::turn_away(&incoming, retry_after),
+        },
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }
 }
 
 async fn carry_out(
     request: AboutToken,
+    begun: Option<Begun>,
     incoming: Rc<Incoming>,
     state: Data<State>,
     stopwatch: Stopwatch,
 ) -> HttpResponse {
     let introspect = state.services.tokens.introspect(&request, &incoming.context);
     let answer = incoming.use_case("introspect", introspect).await;
+    drop(begun);
     report(&answer, &incoming, &state, stopwatch)
 }
 

@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::in_hand::{Begun, Kind};
 use super::incoming::Incoming;
 use super::openapi::AboutTokenForm;
 use super::{State, in_hand, intake, wire};
@@ -51,23 +52,27 @@ pub(super) async fn revoke(
     let stopwatch = Stopwatch::start();
     let incoming = incoming.into_inner();
     match intake::about_token(request.headers(), body).await {
-        Ok(asked) => {
-            let begun = in_hand::begin(&request);
-            incoming.is_begun.set(true);
-            intake::to_the_end(begun, carry_out(asked, incoming, state, stopwatch).boxed_local()).await
-        }
+        Ok(asked) => match in_hand::begin(&request, Kind::Other) {
+            Ok(begun) => {
+                incoming.is_begun.set(true);
+                intake::to_the_end(carry_out(asked, begun, incoming, state, stopwatch).boxed_local()).await
+            }
+            Err(retry_after) => intake::turn_away(&incoming, retry_after),
+        },
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
     }
 }
 
 async fn carry_out(
     request: AboutToken,
+    begun: Option<Begun>,
     incoming: Rc<Incoming>,
     state: Data<State>,
     stopwatch: Stopwatch,
 ) -> HttpResponse {
     let revoke = state.services.tokens.revoke(&request, &incoming.context);
     let answer = incoming.use_case("revoke", revoke).await;
+    drop(begun);
     report(&answer, &incoming, &state, stopwatch)
 }
 

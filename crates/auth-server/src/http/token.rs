@@ -7,10 +7,11 @@ use actix_web::http::header::{COOKIE, HeaderMap, HeaderValue};
 use actix_web::web::{Data, Payload, ReqData};
 use actix_web::{HttpRequest, HttpResponse};
 use auth_domain::refusal::Refusal;
-use auth_domain::request::TokenRequest;
+use auth_domain::request::{Grant, TokenRequest};
 use auth_domain::token_service::{Answer, Outcome, TokenSet};
 use futures::FutureExt as _;
 
+use super::in_hand::{Begun, Kind};
 use super::incoming::Incoming;
 use super::openapi::TokenForm;
 use super::wire::TokenResponse;
@@ -53,17 +54,27 @@ pub(super) async fn issue(
     let stopwatch = Stopwatch::start();
     let incoming = incoming.into_inner();
     match parse(request.headers(), body, &incoming).await {
-        Ok(asked) => {
-            let begun = in_hand::begin(&request);
-            incoming.is_begun.set(true);
-            intake::to_the_end(begun, carry_out(asked, incoming, state, stopwatch).boxed_local()).await
-        }
+        Ok(asked) => match in_hand::begin(&request, kind(&asked.grant)) {
+            Ok(begun) => {
+                incoming.is_begun.set(true);
+                intake::to_the_end(carry_out(asked, begun, incoming, state, stopwatch).boxed_local()).await
+            }
+            Err(retry_after) => intake::turn_away(&incoming, retry_after),
+        },
         Err(refusal) => report(&Answer::unread(refusal), &incoming, &state, stopwatch),
+    }
+}
+
+fn kind(grant: &Grant) -> Kind {
+    match grant {
+        Grant::Password { .. } => Kind::SignIn,
+        Grant::RefreshToken(_) => Kind::Other,
     }
 }
 
 async fn carry_out(
     request: TokenRequest,
+    begun: Option<Begun>,
     incoming: Rc<Incoming>,
     state: Data<State>,
     stopwatch: Stopwatch,
@@ -73,6 +84,8 @@ async fn carry_out(
     let issue = state.services.tokens.issue(request, &incoming.context);
     let answer = incoming.use_case("grant", issue).await;
     let response = report(&answer, &incoming, &state, stopwatch);
+    // Who waits takes none of the worker's time.
+    drop(begun);
     wait_for(state.services.pace.earliest(&answer), since_read).await;
     response
 }

@@ -160,8 +160,8 @@ settings! {
         takes "1 to 1000000"; default Value("1024");
         "How many of them one address may have (an IPv6 /64 counts as one). `TRUSTED_PROXIES` are not held to it."
     MaxRequestsInHand "MAX_REQUESTS_IN_HAND" Server Open;
-        takes "1 to 1000000, or 0"; default Value("256");
-        "How many requests to sign in, refresh, revoke or introspect a worker works on at a time. One more is answered 503 with `Retry-After` before anything has been begun for it, so that whoever is served waits no longer than for these; 0 is any number."
+        takes "1 to 1000000, or 0"; default Value("1024");
+        "How many requests to sign in, refresh, revoke or introspect a worker works on at a time; at most a quarter of them sign-ins. One more is answered 503 with `Retry-After` before anything has been begun for it, so that whoever is served waits no longer than for these. A client that drops its tokens at any failed refresh, as the CodeLab Flutter application does, is signed out by that: don't set it lower than what comes while a disk is slow for a moment. All workers together have 4096 places in the queue of the database; 0 is any number."
     TlsCertPath "TLS_CERT_PATH" Server Open;
         takes "a PEM file"; default Unset("plain HTTP");
         "The certificate to serve HTTPS with, and after it those that lead to its issuer. Read again when it changes, and on SIGHUP. `TLS_KEY_PATH` belongs to it."

@@ -11,6 +11,7 @@ mod discovery;
 mod docs;
 mod documented;
 mod edge;
+mod in_hand;
 mod introspection;
 mod limits;
 mod logs;

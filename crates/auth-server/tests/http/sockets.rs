@@ -19,7 +19,7 @@ fn start(bed: &TestBed) -> (SocketAddr, ServerHandle) {
     start_with(bed, Pace::default(), HttpSettings::default().request_timeout)
 }
 
-fn services(bed: &TestBed, pace: Pace) -> Services {
+pub(crate) fn services(bed: &TestBed, pace: Pace) -> Services {
     Services {
         tokens: bed.service(),
         signer: Arc::new(bed.signer.clone()),
@@ -41,16 +41,21 @@ fn start_with(bed: &TestBed, pace: Pace, request_timeout: Duration) -> (SocketAd
         request_timeout,
         ..HttpSettings::default()
     };
+    serve_at(services(bed, pace), settings)
+}
+
+/// Serves on the loopback interface: where, and how to stop it.
+pub(crate) fn serve_at(services: Services, settings: HttpSettings) -> (SocketAddr, ServerHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let server = serve(&prepare(services(bed, pace)).unwrap(), settings, listener).unwrap();
+    let server = serve(&prepare(services).unwrap(), settings, listener).unwrap();
     let handle = server.handle();
     actix_web::rt::spawn(server);
     (address, handle)
 }
 
 /// Sends bytes and reads what comes until the end of a JSON object, or until the server hangs up.
-async fn exchange(address: SocketAddr, request: &str) -> String {
+pub(crate) async fn exchange(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
