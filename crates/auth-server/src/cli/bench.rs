@@ -29,10 +29,10 @@ use report::{Database, Measured};
 /// What the help says about what it does to the machine.
 pub(super) const DONE_TO_THE_MACHINE: &str = "It measures signatures, password hashes, durable refreshes where the SQLite database lies (in a file of its own, which \
     is removed; the database is not opened), or else the way to the PostgreSQL server, and that to Redis; and says what a server \
-    may come to with that. No table is touched, no file left behind, no server need run. On PostgreSQL at most 2,000 \
-    empty messages (pg_logical_emit_message, prefix codelab-auth) are committed, some hundred bytes each: they go into the \
-    log, and so to archives, standbys and those logical decoders that ask for messages. One that does loses about a core \
+    may come to with that. No table is touched, no file left behind, no server need run. One that does loses about a core \
     to it, and a part of the disk, for as long as it takes: some seven times --seconds.\n\
+    On PostgreSQL at most 2,000 empty messages (pg_logical_emit_message, prefix codelab-auth) are committed, some hundred \
+    bytes each: they go into the log, and so to archives, standbys and those logical decoders that ask for messages.\n\
     It removes its folder, .auth-service-bench-... beside the database, also where SIGHUP, SIGINT, SIGQUIT or SIGTERM ends it; \
     what kill -9 or a crash leaves may be deleted.\n\
     Exit codes: 0 all was measured; 1 something could not be, and the rest was; 2 a setting is wrong.";
