@@ -122,7 +122,7 @@ fn start(
         })
         .transpose()?;
     Ok(Engine {
-        look_ups: LookUps::start(server, options)?,
+        look_ups: LookUps::start(server, plain.clone(), options)?,
         reads: lane("store-reader", plain, reading, options)?,
         rotations: Rotations::start(server, Arc::clone(&patient), options)?,
         writes: lane("store-writer", writers, writing, options)?,

@@ -1,6 +1,6 @@
 //! Connections to the server: made, kept in a pool, and thrown away once one of them turns out to be dead.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,8 +54,9 @@ const MOMENT: Duration = Duration::from_millis(50);
 pub(super) struct Server {
     url: PostgresUrl,
     options: StoreOptions,
-    /// It could not be reached when it was last tried: nobody else need wait to hear the same.
-    is_away: Arc<AtomicBool>,
+    /// How many connections have been made, by all pools together. Only that tells that the server is there: one that
+    /// lies idle in a pool may be dead.
+    made: Arc<AtomicU64>,
     trouble: Arc<Trouble>,
 }
 
@@ -69,7 +70,7 @@ impl Server {
         Self {
             url: url.clone(),
             options,
-            is_away: Arc::default(),
+            made: Arc::default(),
             trouble: Arc::new(trouble),
         }
     }
@@ -79,11 +80,17 @@ impl Server {
 #[derive(Clone)]
 pub(super) struct Links {
     pool: Pool<Maker>,
-    is_away: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
+    /// How many had been made when this pool was last waited for in vain: until there is another, nobody need wait to
+    /// hear the same. Each pool has its own, for one may do well with what it has while the server takes no more.
+    in_vain: Arc<AtomicU64>,
     trouble: Arc<Trouble>,
     /// Of whoever takes them.
     tally: Arc<Tally>,
 }
+
+/// Never: so many connections are not made.
+const NEVER: u64 = u64::MAX;
 
 /// Why there are no connections, for whoever asks and, once each, for the log.
 #[derive(Debug)]
@@ -161,6 +168,8 @@ impl Links {
             url: server.url.clone(),
             greeting: greeting(locks, server.options) + planning(plans),
             era: AtomicU64::new(0),
+            made: Arc::clone(&server.made),
+            trouble: Arc::clone(&server.trouble),
         };
         let trouble = Arc::clone(&server.trouble);
         let tally = Arc::<Tally>::default();
@@ -168,6 +177,8 @@ impl Links {
             .max_size(connections.max(1))
             .min_idle(Some(0))
             .idle_timeout(None)
+            // Where a lane has one connection, all who wait in it would wait for the next.
+            .max_lifetime(None)
             .test_on_check_out(true)
             .connection_timeout(PATIENCE)
             .error_handler(Box::new(Listener(Arc::clone(&trouble))))
@@ -175,7 +186,8 @@ impl Links {
             .build_unchecked(maker);
         Self {
             pool,
-            is_away: Arc::clone(&server.is_away),
+            made: Arc::clone(&server.made),
+            in_vain: Arc::new(AtomicU64::new(NEVER)),
             trouble,
             tally,
         }
@@ -196,27 +208,31 @@ impl Links {
 
     /// A connection, or why there is none.
     pub(super) fn take(&self) -> Result<Link, StoreError> {
-        // Where nobody waits, an attempt to connect is begun all the same, unless enough are under way.
-        let patience = if self.is_away.load(Ordering::Relaxed) {
-            Duration::ZERO
-        } else {
-            PATIENCE
-        };
-        let taken = self.pool.get_timeout(patience);
-        self.is_away.store(taken.is_err(), Ordering::Relaxed);
-        match taken {
+        let made = self.made.load(Ordering::Relaxed);
+        match self.pool.get_timeout(self.patience()) {
             Ok(link) => {
-                self.trouble.ends();
+                self.in_vain.store(NEVER, Ordering::Relaxed);
                 Ok(Link {
                     pooled: link,
                     _busy: self.tally.busy(),
                 })
             }
             Err(error) => {
+                self.in_vain.store(made, Ordering::Relaxed);
                 self.tally.time_out(1);
                 let cause = self.trouble.cause().unwrap_or_else(|| error.to_string());
                 Err(StoreError::NoConnection(cause))
             }
+        }
+    }
+
+    /// How long is waited for a connection now. Where nobody waits, an attempt to connect is begun all the same, unless
+    /// enough are under way.
+    fn patience(&self) -> Duration {
+        if self.in_vain.load(Ordering::Relaxed) == self.made.load(Ordering::Relaxed) {
+            Duration::ZERO
+        } else {
+            PATIENCE
         }
     }
 }
@@ -241,6 +257,8 @@ struct Maker {
     greeting: String,
     /// Counts the times that a connection has been found dead.
     era: AtomicU64,
+    made: Arc<AtomicU64>,
+    trouble: Arc<Trouble>,
 }
 
 /// A connection as the pool keeps it.
@@ -258,6 +276,8 @@ impl ManageConnection for Maker {
         let era = self.era.load(Ordering::Relaxed);
         let mut conn = establish(&self.url)?;
         conn.batch_execute(&self.greeting).map_err(StoreError::from)?;
+        self.made.fetch_add(1, Ordering::Relaxed);
+        self.trouble.ends();
         Ok(Kept {
             conn,
             era,
@@ -351,29 +371,41 @@ const fn planning(plans: Plans) -> &'static str {
 mod tests {
     use std::time::Instant;
 
-    use auth_testkit::server::Database;
+    use auth_testkit::server::{Database, Durability, PostgresServer};
 
     use super::*;
     use crate::DatabaseUrl;
 
-    fn links(database: &Database) -> Links {
+    fn server(database: &Database) -> Server {
         let Ok(DatabaseUrl::Postgres(url)) = DatabaseUrl::parse(&database.url()) else {
             panic!("a PostgreSQL URL");
         };
-        let server = Server::new(&url, StoreOptions::default());
-        Links::new(&server, 4, Locks::WaitedFor, Plans::AsItSeesFit)
+        Server::new(&url, StoreOptions::default())
     }
 
-    /// Asks until there is a connection, as requests do.
-    fn comes_back(links: &Links) -> bool {
+    fn pool(server: &Server) -> Links {
+        Links::new(server, 4, Locks::WaitedFor, Plans::AsItSeesFit)
+    }
+
+    fn links(database: &Database) -> Links {
+        pool(&server(database))
+    }
+
+    /// Whether it is so before long.
+    fn comes(is_so: impl Fn() -> bool) -> bool {
         let since = Instant::now();
         while since.elapsed() < Duration::from_mins(1) {
-            if links.take().is_ok() {
+            if is_so() {
                 return true;
             }
             std::thread::yield_now();
         }
         false
+    }
+
+    /// Asks until there is a connection, as requests do.
+    fn comes_back(links: &Links) -> bool {
+        comes(|| links.take().is_ok())
     }
 
     #[test]
@@ -382,7 +414,9 @@ mod tests {
         let links = links(&database);
         let (old, new) = (links.take().unwrap(), links.take().unwrap());
         drop(new);
-        links.is_away.store(true, Ordering::Relaxed);
+        links
+            .in_vain
+            .store(links.made.load(Ordering::Relaxed), Ordering::Relaxed);
         old.discard();
         assert_eq!(
             links.pool.state().connections,
@@ -412,6 +446,39 @@ mod tests {
         assert!(
             since.elapsed() < 50 * PATIENCE,
             "a hundred would have waited a hundred times as long"
+        );
+    }
+
+    #[test]
+    fn only_a_connection_that_is_made_tells_other_pools_that_the_server_is_there() {
+        let mut postgres = PostgresServer::start(Durability::Fast);
+        let database = postgres.database();
+        let server = server(&database);
+        let (one, other) = (pool(&server), pool(&server));
+        drop(one.take().unwrap());
+        postgres.kill();
+        assert!(other.take().is_err());
+        assert!(comes(|| server.trouble.cause().is_some()));
+        drop(one.take().unwrap());
+        assert!(server.trouble.cause().is_some(), "what lies idle may be dead");
+        assert_eq!(other.patience(), Duration::ZERO);
+        assert_eq!(one.patience(), PATIENCE, "it has not waited in vain");
+        one.take().unwrap().discard();
+        postgres.start_again();
+        assert!(comes_back(&one));
+        assert_eq!(
+            other.patience(),
+            PATIENCE,
+            "nobody refuses by what was known before"
+        );
+    }
+
+    #[test]
+    fn a_connection_is_not_closed_for_its_age() {
+        let links = links(&Database::new());
+        assert_eq!(
+            (links.pool.max_lifetime(), links.pool.idle_timeout()),
+            (None, None)
         );
     }
 

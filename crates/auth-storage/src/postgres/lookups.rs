@@ -2,7 +2,8 @@
 //!
 //! Each refresh begins with one. A query costs the server and the way to it about the same for one session as for several,
 //! so under load a round trip serves as many as have come meanwhile, and whoever comes alone waits for nobody. The thread
-//! and its connection do nothing else: neither a search of the audit trail nor a list keeps a refresh waiting.
+//! and its connection do nothing else: neither a search of the audit trail nor a list keeps a refresh waiting. Where it
+//! has none, and the server takes no more, the query goes over those of the other queries.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,8 +55,8 @@ impl LookUp {
 pub(super) struct LookUps(Lane<LookUp>);
 
 impl LookUps {
-    /// Starts the lane, with connections of its own.
-    pub(super) fn start(server: &Server, options: StoreOptions) -> Result<Self, StoreError> {
+    /// Starts the lane, with connections of its own; the plain ones are for when it has none.
+    pub(super) fn start(server: &Server, plain: Links, options: StoreOptions) -> Result<Self, StoreError> {
         let links = Links::new(server, THREADS, Locks::WaitedFor, Plans::Once);
         let crew = Crew {
             name: "store-lookups",
@@ -64,7 +65,7 @@ impl LookUps {
             batch: MAX_LOOK_UPS,
         };
         let tally = Arc::clone(links.tally());
-        Lane::staffed(crew, tally, move |look_ups| look_up(&links, look_ups)).map(Self)
+        Lane::staffed(crew, tally, move |look_ups| look_up(&links, &plain, look_ups)).map(Self)
     }
 
     /// Queues a look-up, or says at once why not.
@@ -84,7 +85,7 @@ impl LookUps {
 }
 
 /// Answers look-ups together; nothing is asked for whoever has gone, or has waited for too long.
-fn look_up(links: &Links, look_ups: Vec<LookUp>) {
+fn look_up(links: &Links, plain: &Links, look_ups: Vec<LookUp>) {
     let look_ups = look_ups.into_iter().filter(|asked| !asked.reply.is_closed());
     let (late, look_ups): (Vec<_>, Vec<_>) = look_ups.partition(|asked| asked.deadline.has_come());
     links.tally().time_out(late.len());
@@ -93,7 +94,11 @@ fn look_up(links: &Links, look_ups: Vec<LookUp>) {
     }
     let Some(first) = look_ups.first() else { return };
     let ids: Vec<Id> = look_ups.iter().map(|asked| Id(asked.id.as_uuid())).collect();
-    let found = again(links, first.deadline, |link| Attempt::of(find(link.conn(), &ids)));
+    let ask = |links| again(links, first.deadline, |link| Attempt::of(find(link.conn(), &ids)));
+    let found = match ask(links) {
+        Err(StoreError::NoConnection(_)) => ask(plain),
+        settled => settled,
+    };
     match found {
         Ok(rows) => answer(look_ups, rows),
         Err(error) => {
@@ -180,11 +185,25 @@ mod tests {
         let links = links(&database);
         let (gone, _) = asked("gone", Duration::from_mins(1));
         let (late, mut outcome) = asked("late", Duration::ZERO);
-        look_up(&links, vec![gone, late]);
+        look_up(&links, &links, vec![gone, late]);
         assert!(matches!(outcome.try_recv(), Ok(Err(StoreError::Late))));
         let tally = links.tally();
         assert_eq!(tally.idle(None), 0, "no connection was made");
         assert_eq!(tally.figures(Pool::LookUps, 1).timeouts, 1);
+    }
+
+    #[test]
+    fn without_a_connection_of_its_own_it_asks_over_another() {
+        let nowhere = DatabaseUrl::parse("postgresql://u@127.0.0.1:1/db?connect_timeout=1");
+        let Ok(DatabaseUrl::Postgres(nowhere)) = nowhere else {
+            panic!("a PostgreSQL URL");
+        };
+        let server = Server::new(&nowhere, StoreOptions::default());
+        let own = Links::new(&server, THREADS, Locks::WaitedFor, Plans::Once);
+        let database = Database::new();
+        let (look_up_of_one, mut outcome) = asked("nobody's", Duration::from_mins(1));
+        look_up(&own, &links(&database), vec![look_up_of_one]);
+        assert!(matches!(outcome.try_recv(), Ok(Ok(None))));
     }
 
     #[derive(QueryableByName)]
