@@ -1,7 +1,7 @@
 //! Threads of our own behind a bounded queue: work past the bound is refused at once instead of piling up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -85,6 +85,20 @@ struct Exit<J> {
     opens: Option<Instant>,
 }
 
+impl<J> Exit<J> {
+    /// Takes what waits, until there are so many; says whether more may come to join them.
+    fn fill(&self, jobs: &mut Vec<J>, at_most: usize) -> bool {
+        while jobs.len() < at_most {
+            match self.waiting.try_recv() {
+                Ok(job) => jobs.push(job),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        false
+    }
+}
+
 impl<J: Send + 'static> Lane<J> {
     /// A lane into threads that do the same with whatever jobs they take. A panic costs the jobs at hand, and nothing
     /// else: what they hold, connections and the places for answers, is dropped while it unwinds.
@@ -138,12 +152,14 @@ impl<J: Send + 'static> Lane<J> {
 /// What waits, at most so many; `None` once the lane is closed and empty.
 fn next<J>(exit: &Mutex<Exit<J>>, at_most: usize) -> Option<Vec<J>> {
     let mut exit = lock(exit);
-    let first = exit.waiting.recv().ok()?;
-    if let Some(opens) = exit.opens {
+    let mut jobs = vec![exit.waiting.recv().ok()?];
+    let can_grow = exit.fill(&mut jobs, at_most);
+    if let Some(opens) = exit.opens
+        && can_grow
+    {
         wait_until(opens);
+        exit.fill(&mut jobs, at_most);
     }
-    let rest = exit.waiting.try_iter().take(at_most.saturating_sub(1));
-    let jobs: Vec<J> = std::iter::once(first).chain(rest).collect();
     exit.opens = (jobs.len() > 1 && !exit.pace.is_zero()).then(|| Instant::now() + exit.pace);
     Some(jobs)
 }
@@ -211,6 +227,24 @@ mod tests {
             lane.submit(job).unwrap();
             assert_eq!(seen.recv(), Ok(vec![job]));
         }
+    }
+
+    #[test]
+    fn what_can_not_grow_is_not_kept_waiting_for_company() {
+        let (entrance, waiting) = sync_channel(8);
+        let exit = Mutex::new(Exit {
+            waiting,
+            pace: Duration::from_hours(1),
+            opens: None,
+        });
+        for job in 1..=5 {
+            entrance.send(job).unwrap();
+        }
+        assert_eq!(next(&exit, 2), Some(vec![1, 2]));
+        assert_eq!(next(&exit, 2), Some(vec![3, 4]), "there is no room for a third");
+        drop(entrance);
+        assert_eq!(next(&exit, 2), Some(vec![5]), "nobody else can come");
+        assert_eq!(next(&exit, 2), None);
     }
 
     #[test]
