@@ -10,9 +10,9 @@ use r2d2::event::{AcquireEvent, ReleaseEvent};
 /// A queue with the threads and connections behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pool {
-    /// Look-ups of sessions, on PostgreSQL.
+    /// Look-ups of sessions; on SQLite by any key, which never wait.
     LookUps,
-    /// Queries; on SQLite look-ups of sessions as well.
+    /// Queries.
     Reads,
     /// Transactions; on SQLite the one writer.
     Writes,

@@ -44,12 +44,12 @@ fn start(file: &str, options: StoreOptions) -> Result<Engine, StoreError> {
     let checkpointer = checkpointer::start(file, options, log)?;
     let readers = readers::start(file, options)?;
     Ok(Engine {
-        look_ups: LookUps::new(file, Arc::clone(readers.tally())),
+        look_ups: LookUps::new(file, Arc::default()),
         readers,
         writer,
         gathering,
         checkpointer,
-        connections: options.readers.max(1) + lookups::AT_ONCE,
+        connections: options.readers.max(1),
     })
 }
 
@@ -137,7 +137,12 @@ impl Engine {
     /// What the connections are doing.
     pub(crate) fn figures(&self) -> Vec<PoolFigures> {
         let (reads, writes) = (self.readers.tally(), self.writer.tally());
+        let look_ups = self.look_ups.tally();
         vec![
+            PoolFigures {
+                idle: Some(look_ups.idle(None)),
+                ..look_ups.figures(Pool::LookUps, lookups::AT_ONCE.into())
+            },
             PoolFigures {
                 idle: Some(reads.idle(None)),
                 ..reads.figures(Pool::Reads, self.connections.into())
@@ -226,7 +231,7 @@ mod tests {
             commits: 2,
             writes: 2,
         };
-        assert_eq!(groups, [None, Some(done)]);
+        assert_eq!(groups, [None, None, Some(done)]);
     }
 
     fn panicking(_: &mut Conn) -> Result<(), StoreError> {
