@@ -27,6 +27,8 @@ pub struct Traffic {
     pub sent: u64,
     /// Bytes on the way back.
     pub received: u64,
+    /// How many answers were lost as it was asked for.
+    pub lost: u64,
 }
 
 impl Traffic {
@@ -38,6 +40,7 @@ impl Traffic {
             texts: self.texts - earlier.texts,
             sent: self.sent - earlier.sent,
             received: self.received - earlier.received,
+            lost: self.lost - earlier.lost,
         }
     }
 }
@@ -48,6 +51,7 @@ struct Meter {
     texts: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
+    lost: AtomicU64,
     /// The answer to the next prepared statement is to be lost, together with its connection.
     loses_answer: AtomicBool,
     is_over: AtomicBool,
@@ -99,6 +103,7 @@ impl Tap {
             texts: read(&self.meter.texts),
             sent: read(&self.meter.sent),
             received: read(&self.meter.received),
+            lost: read(&self.meter.lost),
         }
     }
 
@@ -154,6 +159,7 @@ impl Meter {
             let mut messages = Messages::default();
             pass_on(server, to_client, |bytes| {
                 if is_doomed.load(Ordering::SeqCst) {
+                    back.lost.fetch_add(1, Ordering::SeqCst);
                     return false;
                 }
                 back.received.fetch_add(length(bytes), Ordering::SeqCst);
