@@ -3,6 +3,7 @@
 //! Threads of our own and not the runtime's: those have no bound that means anything to a database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error as PoolError, Pool};
@@ -16,6 +17,9 @@ use crate::tally::{Doorkeeper, Tally};
 /// A query with the place where its answer goes.
 pub(super) type Query = Box<dyn FnOnce(Result<&mut Conn, StoreError>) + Send>;
 type Connections = Pool<ConnectionManager<Conn>>;
+
+/// A busy machine opens a file in this time too, however short the wait for a lock is to be.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// Makes every connection of the pool one that can only read.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ pub(super) fn start(file: &str, options: StoreOptions) -> Result<Lane<Query>, St
         .idle_timeout(None)
         .max_lifetime(None)
         .test_on_check_out(false)
-        .connection_timeout(options.busy_timeout)
+        .connection_timeout(options.busy_timeout.max(OPENING))
         .event_handler(Box::new(Doorkeeper(Arc::clone(&tally))))
         .connection_customizer(Box::new(ReadOnly {
             busy_timeout_millis: options.busy_timeout.as_millis(),
