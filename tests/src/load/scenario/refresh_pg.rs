@@ -71,10 +71,17 @@ fn start(options: &Options, cores: &[usize]) -> io::Result<Stand> {
     Stand::of(options, cores.to_vec(), vec![installation], Some(postgres))
 }
 
+/// A debug build measures nothing: there a busy disk must not keep a test waiting.
+const DURABILITY: Durability = if cfg!(debug_assertions) {
+    Durability::Fast
+} else {
+    Durability::Durable
+};
+
 /// A PostgreSQL on the cores of this thread.
 pub(super) fn start_postgres(settings: &[(&str, &str)]) -> PostgresServer {
     let settings = [&[("shared_buffers", "256MB")], settings].concat();
-    PostgresServer::start_with(Durability::Durable, &settings)
+    PostgresServer::start_with(DURABILITY, &settings)
 }
 
 /// An installation over it, without limits.
