@@ -32,8 +32,8 @@ pub mod traces;
 
 pub use catalogue::{ALL as METRICS, Begins, Kind, Metric, Values};
 pub use figures::{
-    connections, connections_max, database, database_up, in_hand, in_hand_max, key_directory, keys, replica_up,
-    stopping,
+    connections, connections_max, database, database_up, in_hand, in_hand_max, key_directory, keys,
+    replica_up, stopping,
 };
 pub use log::{LogFormat, LogGuard, LogLevels, TelemetryError, init};
 pub use request::Ending;

@@ -72,7 +72,7 @@ fn start(options: &Options, cores: &[usize]) -> io::Result<Stand> {
 }
 
 /// A debug build measures nothing: there a busy disk must not keep a test waiting.
-const DURABILITY: Durability = if cfg!(debug_assertions) {
+const LASTING: Durability = if cfg!(debug_assertions) {
     Durability::Fast
 } else {
     Durability::Durable
@@ -81,7 +81,7 @@ const DURABILITY: Durability = if cfg!(debug_assertions) {
 /// A PostgreSQL on the cores of this thread.
 pub(super) fn start_postgres(settings: &[(&str, &str)]) -> PostgresServer {
     let settings = [&[("shared_buffers", "256MB")], settings].concat();
-    PostgresServer::start_with(DURABILITY, &settings)
+    PostgresServer::start_with(LASTING, &settings)
 }
 
 /// An installation over it, without limits.
